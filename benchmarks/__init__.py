@@ -1,0 +1,1 @@
+"""The evidence: speed of the parts and comparison with published numbers."""

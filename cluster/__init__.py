@@ -1,0 +1,1 @@
+"""Where it runs: container, KubeRay and ray up files rendered from one small spec."""

@@ -1,0 +1,1 @@
+"""3D-aware face completion: the method of 3DFaceFill in torch and numpy."""

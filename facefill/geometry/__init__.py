@@ -1,0 +1,1 @@
+"""Geometry of the face: cameras, morphable models, UV atlas, rasterizer, shading, fitting."""

@@ -1,0 +1,1 @@
+"""Loss terms of the paper, pure functions (supplementary 4.2)."""

@@ -1,0 +1,1 @@
+"""The five networks of the paper (supplementary, Tables 3-7)."""

@@ -1,0 +1,1 @@
+"""The workflow: Ray, WebDataset, fsspec, pyarrow and MLflow, each through one file."""

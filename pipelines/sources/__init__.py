@@ -1,0 +1,1 @@
+"""Readers of the released face datasets: raw files in, samples out, nothing else."""
