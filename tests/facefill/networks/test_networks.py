@@ -1,0 +1,193 @@
+"""The five networks: parameter counts to the digit, ranges, gradients, exact continuation."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facefill.networks.albedo_decoder import AlbedoDecoder
+from facefill.networks.blocks import ResUnit, scaled_channels
+from facefill.networks.encoder import Encoder, EncoderOutput, camera_from_pose
+from facefill.networks.pyramid_gan import PyramidDiscriminator
+from facefill.networks.segmenter import Segmenter
+from facefill.networks.sym_unet import SymUNet
+
+PARAMETERS = {
+    Encoder: 17_391_941,
+    AlbedoDecoder: 5_543_667,
+    SymUNet: 11_693_060,
+    PyramidDiscriminator: 2_790_756,
+    Segmenter: 7_180_771,
+}
+NARROW = 0.125
+
+
+def inputs_of(network: nn.Module, batch: int = 2) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    if isinstance(network, AlbedoDecoder):
+        return (torch.randn(batch, scaled_channels(512, NARROW), generator=generator),)
+    if isinstance(network, SymUNet):
+        visible = (torch.rand(batch, 1, 192, 256, generator=generator) > 0.3).float()
+        return torch.rand(batch, 3, 192, 256, generator=generator), visible
+    return (torch.rand(batch, 3, 224, 224, generator=generator),)
+
+
+def tensors_of(output: object) -> list[Tensor]:
+    if isinstance(output, EncoderOutput):
+        camera = output.camera
+        head = [output.identity, output.expression, output.illumination, output.albedo_feature]
+        return [*head, camera.scale * 1e3, camera.euler_xyz, camera.translation / 224]
+    if isinstance(output, Tensor):
+        return [output]
+    assert isinstance(output, tuple | list)
+    return list(output)
+
+
+@pytest.fixture(params=PARAMETERS, ids=lambda network: network.__name__)
+def narrow(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return request.param(NARROW)
+
+
+@pytest.mark.parametrize("network", PARAMETERS, ids=lambda network: network.__name__)
+def test_parameter_count_is_the_papers(network: type[nn.Module]) -> None:
+    assert sum(parameter.numel() for parameter in network().parameters()) == PARAMETERS[network]
+
+
+def test_every_parameter_gets_a_gradient(narrow: nn.Module) -> None:
+    outputs = tensors_of(narrow(*inputs_of(narrow)))
+    generator = torch.Generator().manual_seed(2)
+    torch.stack(
+        [(out * torch.randn(out.shape, generator=generator)).sum() for out in outputs]
+    ).sum().backward()
+    for name, parameter in narrow.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_images_of_a_batch_do_not_mix(narrow: nn.Module) -> None:
+    narrow.eval()
+    inputs = inputs_of(narrow)
+    together = tensors_of(narrow(*inputs))
+    alone = tensors_of(narrow(*(tensor[1:] for tensor in inputs)))
+    for both, one in zip(together, alone, strict=True):
+        torch.testing.assert_close(both[1:], one, rtol=1e-4, atol=1e-5)
+
+
+def test_continued_training_is_bit_identical(narrow: nn.Module) -> None:
+    """The power iteration of the spectral norm is in the state: saved after a step, it goes on the same."""
+
+    def step(network: nn.Module) -> None:
+        optimizer = torch.optim.SGD(network.parameters(), 0.01)
+        torch.stack(
+            [out.square().mean() for out in tensors_of(network(*inputs_of(network)))]
+        ).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step(narrow)
+    other = type(narrow)(NARROW)
+    other.load_state_dict({key: value.clone() for key, value in narrow.state_dict().items()})
+    step(narrow)
+    step(other)
+    for key, value in narrow.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key]), key
+
+
+def test_evaluation_leaves_the_state_alone(narrow: nn.Module) -> None:
+    before = {key: value.clone() for key, value in narrow.state_dict().items()}
+    narrow.eval()(*inputs_of(narrow))
+    assert all(torch.equal(value, before[key]) for key, value in narrow.state_dict().items())
+
+
+def test_outputs_are_float32_under_autocast(narrow: nn.Module) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = tensors_of(narrow.eval()(*inputs_of(narrow, batch=1)))
+    assert {output.dtype for output in outputs} == {torch.float32}
+
+
+def test_encoder_shapes_and_neutral_light() -> None:
+    encoder = Encoder(NARROW).eval()
+    output = encoder(torch.rand(2, 3, 224, 224))
+    assert output.identity.shape == (2, 199)
+    assert output.expression.shape == (2, 29)
+    assert output.illumination.shape == (2, 3, 9)
+    assert output.albedo_feature.shape == (2, 64)
+    assert (output.illumination[:, :, 0] * 0.28209 - 1).abs().max() < 0.3
+
+
+def test_pose_mapping() -> None:
+    """Section 3 by hand: 0 is the middle of each range, the ends are reached, column comes first."""
+    camera = camera_from_pose(torch.tensor([[0.0] * 6, [-1, 1, -1, 0, 1, -1], [1, 0, 0, 1, 0.5, 0]]))
+    torch.testing.assert_close(camera.scale, torch.tensor([1e-3, 0, 2e-3]))
+    right = torch.pi / 2
+    torch.testing.assert_close(camera.euler_xyz, torch.tensor([[0, 0, 0], [right, -right, 0], [0, 0, right]]))
+    torch.testing.assert_close(camera.translation, torch.tensor([[112.0, 112], [224, 0], [168, 112]]))
+
+
+def test_decoder_range() -> None:
+    albedo = AlbedoDecoder(NARROW)(10 * torch.randn(1, 64))
+    assert albedo.shape == (1, 3, 192, 256)
+    assert albedo.min() >= 0
+    assert albedo.max() <= 1
+
+
+def test_sym_unet_does_not_see_hidden_texels() -> None:
+    network = SymUNet(NARROW).eval()
+    albedo, visible = inputs_of(network)
+    other = torch.where(visible > 0, albedo, torch.rand(albedo.shape))
+    for first, second in zip(network(albedo, visible), network(other, visible), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_sym_unet_sees_the_mirror_side() -> None:
+    """The second first-level branch gets the mirror image of albedo and mask, the first the map itself."""
+    network = SymUNet(NARROW).eval()
+    albedo, visible = inputs_of(network)
+    seen: dict[str, Tensor] = {}
+    network.down1.register_forward_pre_hook(lambda _, inputs: seen.update(direct=inputs[0]))
+    network.down1_mirrored.register_forward_pre_hook(lambda _, inputs: seen.update(mirrored=inputs[0]))
+    network(albedo, visible)
+    assert torch.equal(seen["direct"], torch.cat(((albedo * 2 - 1) * visible, visible), 1))
+    assert torch.equal(seen["mirrored"], seen["direct"].flip(-1))
+
+
+def test_sym_unet_range_and_shapes() -> None:
+    network = SymUNet(NARROW)
+    albedo, log_sigma = network(*inputs_of(network))
+    assert albedo.shape == (2, 3, 192, 256)
+    assert log_sigma.shape == (2, 1, 192, 256)
+    assert albedo.min() >= 0
+    assert albedo.max() <= 1
+
+
+def test_discriminator_scales() -> None:
+    scores = PyramidDiscriminator(NARROW)(torch.rand(2, 3, 224, 224))
+    assert [tuple(score.shape) for score in scores] == [(2, 1, size, size) for size in (56, 28, 14, 7)]
+
+
+def test_segmenter_keeps_the_size() -> None:
+    assert Segmenter(NARROW)(torch.rand(1, 3, 256, 224)).shape == (1, 3, 256, 224)
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "expected"),
+    [(32, 1, 32), (32, 0.25, 8), (16, 0.01, 4), (160, 0.3, 48), (96, 0.5, 48)],
+)
+def test_scaled_channels(channels: int, width: float, expected: int) -> None:
+    assert scaled_channels(channels, width) == expected
+
+
+def test_shortcut_equals_a_strided_convolution() -> None:
+    """Every second pixel, then a 1x1 convolution, is the printed 1x1 convolution of stride 2."""
+    torch.manual_seed(0)
+    unit = ResUnit(4, 32, 2).eval()
+    features = torch.randn(2, 4, 12, 10, requires_grad=True)
+    convolution, norm = unit.shortcut[0], unit.shortcut[1]
+    printed = nn.functional.conv2d(features, convolution.weight, convolution.bias, stride=2)
+    expected = nn.functional.elu(unit.residual(features) + norm(printed))
+    found = unit(features)
+    torch.testing.assert_close(found, expected)
+    (gradient,) = torch.autograd.grad(found.square().sum(), features, retain_graph=True)
+    (twin,) = torch.autograd.grad(expected.square().sum(), features)
+    torch.testing.assert_close(gradient, twin)
