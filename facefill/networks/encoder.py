@@ -1,6 +1,6 @@
 """Encoder: one face image to shape, expression, pose, illumination and an albedo feature (Table 3).
 
-Trunk of 13 convolutions without bias, four heads with bias (facts 5.1, reading B). Pose mapping (section 3):
+Trunk of 13 convolutions without bias, four heads with bias. Pose mapping of the release:
 scale = (tanh + 1)/2 · 2e-3 px per µm, Euler XYZ = tanh · π/2, translation = (tanh + 1)/2 · 224 px, rows down.
 The heads' last layers run in float32 under autocast too: bfloat16 would round a translation to half a pixel.
 """

@@ -1,7 +1,7 @@
 """Segmenter: which pixels are face, occluder, background (Table 7).
 
 The printed total, 7.18M, belongs to 2x2 max-pooling on the way down and learned 2x2 transposed convolutions
-on the way up (facts 5.5); the table prints strides and nearest upsampling, which make 6.70M.
+on the way up; the table prints strides and nearest upsampling, which make 6.70M.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 The map and its mirror image enter through first layers of their own; every level passes features · gate, so
 the network can fetch a hidden cheek from the visible one. Misprints repaired: the gates of the two last
-levels take 64 channels, and the last skip carries both first-level branches (facts 5.3, 15).
+levels take 64 channels, and the last skip carries both first-level branches.
 """
 
 import torch
