@@ -1,0 +1,111 @@
+"""Reading pictures of people as they come from cameras and data sets: bytes -> upright RGB pixels.
+
+JPEG goes through simplejpeg where it is installed (it refuses truncated files), else through OpenCV or
+Pillow; the EXIF orientation is honoured, so pixel coordinates are those of the upright picture.
+"""
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facefill.errors import UserError
+
+UPRIGHT = 1
+_ORIENTATION_TAG = 0x0112
+
+
+def decode_photograph(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Upright RGB (H, W, 3) uint8 of a JPEG, PNG or other common picture file; `name` is for the message.
+
+    Raises UserError when the bytes are empty, truncated or no picture.
+    """
+    if not data:
+        raise UserError(f"{name}: the file is empty; fetch it again")
+    if is_jpeg(data):
+        return np.ascontiguousarray(turn_upright(_decode_jpeg(data, name), exif_orientation(data)))
+    return _decode_with_opencv(data, name)
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Whether the bytes begin like a JPEG file."""
+    return data[:3] == b"\xff\xd8\xff"
+
+
+def exif_orientation(data: bytes) -> int:
+    """The EXIF orientation 1..8 of a JPEG; 1 (upright) where it says nothing readable."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == 0xDA:  # the picture itself: no more headers
+            break
+        segment = data[position + 4 : position + 2 + length]
+        if marker == 0xE1 and segment[:6] == b"Exif\0\0":
+            return _orientation_from_tiff(segment[6:])
+        position += 2 + length
+    return UPRIGHT
+
+
+def turn_upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The image (H, W, 3) as it was meant to be seen, given its EXIF orientation."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
+
+
+def _orientation_from_tiff(tiff: bytes) -> int:
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return UPRIGHT
+    try:
+        (directory,) = struct.unpack_from(order + "I", tiff, 4)
+        (entries,) = struct.unpack_from(order + "H", tiff, directory)
+        for entry in range(entries):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
+            if tag == _ORIENTATION_TAG:
+                return value if 1 <= value <= 8 else UPRIGHT
+    except struct.error:  # a damaged EXIF block does not spoil the picture
+        pass
+    return UPRIGHT
+
+
+def _decode_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
+    try:
+        import simplejpeg
+    except ImportError:
+        return _decode_with_opencv(data, name)
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError as error:
+        if "Premature end" in str(error):
+            raise UserError(f"{name}: a truncated JPEG ({error}); fetch it again") from None
+        return _decode_with_pillow(data, name)  # CMYK and other rarities
+
+
+def _decode_with_opencv(data: bytes, name: str) -> NDArray[np.uint8]:
+    try:
+        import cv2
+    except ImportError:
+        return _decode_with_pillow(data, name)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None:
+        raise UserError(
+            f"{name}: not a picture that can be read; fetch it again or convert it to JPEG or PNG"
+        )
+    return np.asarray(image, np.uint8)
+
+
+def _decode_with_pillow(data: bytes, name: str) -> NDArray[np.uint8]:
+    import io
+
+    from PIL import Image
+
+    try:
+        return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{name}: not a picture that can be read ({error}); fetch it again") from None

@@ -1,0 +1,68 @@
+"""Reading pictures: orientation, truncation, other formats."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facefill.errors import UserError
+from facefill.photographs import decode_photograph, exif_orientation
+
+
+def picture() -> np.ndarray:
+    """Four quarters of different colours, wider than high, so that every turn shows."""
+    image = np.zeros((32, 48, 3), np.uint8)
+    image[:16, :24], image[:16, 24:], image[16:, :24] = (200, 30, 30), (30, 200, 30), (30, 30, 200)
+    return image
+
+
+def encoded(image: np.ndarray, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_honoured_as_pillow_does(orientation):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(), "JPEG", exif=exif, quality=95)
+    expected = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    decoded = decode_photograph(data, "p.jpg")
+    assert exif_orientation(data) == orientation
+    assert decoded.shape == expected.shape
+    assert np.abs(decoded.astype(int) - expected.astype(int)).mean() < 2
+
+
+def test_damaged_exif_is_upright():
+    data = encoded(picture(), "JPEG")
+    broken = data[:2] + b"\xff\xe1\x00\x0cExif\0\0MM\0*" + data[2:]
+    assert exif_orientation(broken) == 1
+    assert decode_photograph(broken, "p.jpg").shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
+def test_other_formats(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert (decode_photograph(encoded(picture(), kind, **options), "p") == picture()).all()
+
+
+def test_grey_and_cmyk_jpegs_become_rgb():
+    grey = io.BytesIO()
+    Image.fromarray(picture()).convert("L").save(grey, "JPEG")
+    cmyk = io.BytesIO()
+    Image.fromarray(picture()).convert("CMYK").save(cmyk, "JPEG")
+    assert decode_photograph(grey.getvalue(), "g").shape == (32, 48, 3)
+    assert decode_photograph(cmyk.getvalue(), "c").shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 40, 400])
+def test_unreadable_bytes_name_the_file(keep):
+    data = encoded(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8), "JPEG")[:keep]
+    with pytest.raises(UserError, match=r"folder/p\.jpg"):
+        decode_photograph(data, "folder/p.jpg")
+    with pytest.raises(UserError, match=r"folder/p\.jpg"):
+        decode_photograph(b"<html>not found</html>", "folder/p.jpg")

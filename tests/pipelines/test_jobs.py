@@ -1,0 +1,54 @@
+"""Tasks in this process; the same on Ray is tested with the session fixture."""
+
+import pytest
+
+from facefill.errors import UserError
+from pipelines.jobs import run_tasks
+
+
+def double(item: int) -> int:
+    if item < 0:
+        raise UserError(f"item {item} is negative; give positive ones")
+    return 2 * item
+
+
+def test_in_process_with_progress():
+    seen: list[tuple[int, int, float]] = []
+    results = run_tasks(double, [3, 1, 2], label="double", workers=0, on_progress=lambda *p: seen.append(p))
+    assert results == [6, 2, 4]
+    assert [(done, total) for done, total, _ in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert seen[-1][2] == 0
+
+
+def test_a_users_mistake_keeps_its_kind():
+    with pytest.raises(UserError, match="-1"):
+        run_tasks(double, [1, -1], label="double", workers=0)
+
+
+def test_without_a_session_it_says_so():
+    import ray
+
+    if ray.is_initialized():
+        pytest.skip("a session runs in this process")
+    with pytest.raises(RuntimeError, match="cluster_session"):
+        run_tasks(double, [1], label="double")
+
+
+def test_on_ray_in_item_order(ray_session):
+    import operator
+
+    seen: list[int] = []
+    items = list(range(12))
+    # operator.neg: a function that the workers can import
+    results = run_tasks(
+        operator.neg, items, label="negate", max_in_flight=3, on_progress=lambda done, *_: seen.append(done)
+    )
+    assert results == [-item for item in items]
+    assert seen == list(range(1, 13))
+
+
+def test_on_ray_a_users_mistake_keeps_its_kind(ray_session):
+    from pipelines import storage
+
+    with pytest.raises(UserError, match="nonsense"):
+        run_tasks(storage.read_bytes, ["nonsense://x"], label="read")

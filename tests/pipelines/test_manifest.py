@@ -1,0 +1,80 @@
+"""The manifest: round trip, digest, the wids index, messages."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from facefill.errors import UserError
+from pipelines import storage
+from pipelines.manifest import Manifest, Rejected, Row, ShardFile, load_manifest, save_manifest
+
+
+def row(key: str, split: str = "train") -> Row:
+    return Row(
+        key=key,
+        shard=f"celeba-{split}-000000.tar",
+        index=0,
+        split=split,
+        source="/data/1.jpg",
+        identity=7,
+        sha256="ab" * 32,
+        members=("image.jpg", "landmarks.npy"),
+        offsets=(512, 2048),
+        sizes=(900, 700),
+        similarity=(1.0, 0.0, 0.5, 0.0, 1.0, -0.5),
+        landmarks=5,
+        has_parsing=False,
+    )
+
+
+def manifest(folder: str) -> Manifest:
+    return Manifest(
+        folder=folder,
+        dataset="celeba",
+        rows=(row("celeba/1"), row("celeba/2", "test")),
+        shards=(ShardFile("celeba-train-000000.tar", "0" * 32, 1, 10240),),
+        rejected=(Rejected("celeba/3", "/data/3.jpg", "a truncated JPEG"),),
+        config={"size": 256},
+    )
+
+
+def test_round_trip(tmp_path):
+    saved = manifest(str(tmp_path))
+    save_manifest(saved)
+    assert load_manifest(str(tmp_path)) == saved
+
+
+def test_digest_follows_the_content_and_not_the_place(tmp_path):
+    one = manifest(str(tmp_path))
+    assert one.digest() == manifest("s3://elsewhere/x").digest()
+    assert one.digest() != replace(one, rows=(replace(one.rows[0], sha256="cd" * 32), one.rows[1])).digest()
+    assert one.digest() != replace(one, config={"size": 128}).digest()
+    assert one.digest() == replace(one, rows=(replace(one.rows[0], source="/b/1.jpg"), one.rows[1])).digest()
+
+
+def test_index_has_the_wids_layout(tmp_path):
+    save_manifest(manifest(str(tmp_path)))
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert index["__kind__"] == "wids-shard-index-v1" and index["wids_version"] == 1
+    assert index["shardlist"] == [
+        {"url": "celeba-train-000000.tar", "md5sum": "0" * 32, "nsamples": 1, "filesize": 10240}
+    ]
+
+
+def test_splits(tmp_path):
+    one = manifest(str(tmp_path))
+    assert [r.key for r in one.of_split("test")] == ["celeba/2"]
+    assert one.counts() == {"train": 1, "test": 1}
+    assert one.shard_url(one.rows[0]) == f"{tmp_path}/celeba-train-000000.tar"
+    with pytest.raises(UserError, match=r"validation.*test 1, train 1"):
+        one.of_split("validation")
+
+
+def test_an_unfinished_set_does_not_exist(tmp_path):
+    with pytest.raises(UserError, match=r"no finished shard set"):
+        load_manifest(str(tmp_path))
+    save_manifest(manifest(str(tmp_path)))
+    storage.remove(str(tmp_path / "manifest.parquet"))
+    with pytest.raises(UserError, match=r"manifest\.parquet"):
+        load_manifest(str(tmp_path))

@@ -1,0 +1,130 @@
+"""Storage on disks and in memory: atomic writes, retries, listings, local copies."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from facefill.errors import UserError
+from pipelines import storage
+
+
+@pytest.fixture(params=["path", "file", "memory"])
+def folder(request, tmp_path):
+    url = {"path": str(tmp_path), "file": f"file://{tmp_path}", "memory": f"memory://{tmp_path.name}"}
+    yield url[request.param]
+    storage.remove(url[request.param])
+
+
+def test_round_trip(folder):
+    url = storage.join(folder, "a", "b.bin")
+    assert not storage.exists(url)
+    storage.write_bytes(url, b"\x00\x01")
+    assert storage.read_bytes(url) == b"\x00\x01"
+    assert storage.exists(url) and storage.exists(storage.join(folder, "a"))
+    assert storage.size(url) == 2
+    assert storage.sha256(url) == "b413f47d13ee2fe6c845b2ee141af81de858df4ec549a58b7970bb96645bc8d2"
+    storage.write_text(url, "grün")
+    assert storage.read_text(url) == "grün"
+    storage.remove(url)
+    storage.remove(url)  # nothing there: nothing happens
+    assert not storage.exists(url)
+
+
+def test_listing_is_sorted_and_its_urls_can_be_read(folder):
+    for name in ("b/2.txt", "a.txt", "b/1.jpg"):
+        storage.write_text(storage.join(folder, name), name)
+    assert storage.list_files(folder) == [storage.join(folder, n) for n in ("a.txt", "b/1.jpg", "b/2.txt")]
+    assert storage.list_files(folder, ".txt", recursive=False) == [storage.join(folder, "a.txt")]
+    assert [storage.read_text(url) for url in storage.list_files(folder, ".txt")] == ["a.txt", "b/2.txt"]
+    assert storage.list_files(storage.join(folder, "absent")) == []
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(folder):
+    url = storage.join(folder, "x.bin")
+    storage.write_bytes(url, b"old")
+    with pytest.raises(RuntimeError), storage.open(url, "wb") as file:
+        file.write(b"half of the n")
+        raise RuntimeError
+    assert storage.read_bytes(url) == b"old"
+    assert storage.list_files(folder) == [url]
+    path = storage.local_path(folder)
+    if path is not None:
+        assert os.listdir(path) == ["x.bin"]
+
+
+def test_missing_files_are_not_tried_again(folder, monkeypatch):
+    monkeypatch.setattr(storage.time, "sleep", lambda _: pytest.fail("waited for a file that is not there"))
+    for read in (storage.read_bytes, storage.size, storage.sha256, storage.local_copy):
+        with pytest.raises(FileNotFoundError):
+            read(storage.join(folder, "absent"))
+
+
+def test_transient_failures_are_tried_again_with_growing_pauses(monkeypatch):
+    pauses: list[float] = []
+    monkeypatch.setattr(storage.time, "sleep", pauses.append)
+    failures = [ConnectionResetError("reset"), TimeoutError("late"), OSError(5, "EIO")]
+
+    def flaky() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert storage._retry(flaky, "s3://b/k") == "done"
+    assert pauses == [0.2, 0.4, 0.8]
+
+
+def test_a_store_that_never_answers_is_a_users_error(monkeypatch):
+    monkeypatch.setattr(storage.time, "sleep", lambda _: None)
+
+    def dead() -> None:
+        raise ConnectionRefusedError("nobody there")
+
+    with pytest.raises(UserError, match=r"s3://b/k.*does not answer.*nobody there"):
+        storage._retry(dead, "s3://b/k")
+
+
+def test_refused_permission_is_not_tried_again(monkeypatch):
+    monkeypatch.setattr(storage.time, "sleep", lambda _: pytest.fail("waited"))
+
+    def refused() -> None:
+        raise PermissionError("Access Denied")  # s3fs gives no errno
+
+    with pytest.raises(PermissionError):
+        storage._retry(refused, "s3://b/k")
+
+
+def test_local_copy_of_a_local_file_is_the_file(tmp_path):
+    (tmp_path / "x").write_bytes(b"1")
+    assert storage.local_copy(str(tmp_path / "x")) == tmp_path / "x"
+    assert storage.local_copy(f"file://{tmp_path}/x") == tmp_path / "x"
+
+
+def test_local_copy_of_a_remote_file_is_kept_until_it_changes(tmp_path):
+    url = f"memory://{tmp_path.name}/x.bin"
+    storage.write_bytes(url, b"one")
+    first = storage.local_copy(url, tmp_path)
+    assert first.read_bytes() == b"one" and first.name == "x.bin"
+    first.write_bytes(b"marked")
+    assert storage.local_copy(url, tmp_path).read_bytes() == b"marked"  # not fetched again
+    storage.write_bytes(url, b"three")
+    assert storage.local_copy(url, tmp_path).read_bytes() == b"three"
+
+
+def test_unknown_kind_of_storage_is_a_users_error():
+    with pytest.raises(UserError, match="nonsense://x"):
+        storage.read_bytes("nonsense://x/y")
+
+
+def test_ray_storage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert storage.ray_storage("runs/one") == (str(tmp_path / "runs/one"), None)
+    assert storage.ray_storage(f"file://{tmp_path}") == (str(tmp_path), None)
+    with pytest.raises(UserError, match="memory://"):
+        storage.ray_storage("memory://x")
+
+
+def test_home_and_names():
+    assert storage.local_path("~/x") == Path.home() / "x"
+    assert storage.local_path("s3://b/x") is None
+    assert storage.name_of("s3://b/x/y.tar") == "y.tar"
