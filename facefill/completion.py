@@ -1,0 +1,135 @@
+"""Complete a face: fit, unwrap, inpaint the albedo, render, blend, and refine once more (paper 3.2, Fig. 3).
+
+The pixels under the hole are replaced by mid-grey before anything looks at the image, so they cannot influence the
+result. Pixels outside the hole are returned untouched.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from facefill.geometry.morphable_model import MorphableModel
+from facefill.geometry.reconstruction import Fit, Reconstruction, reconstruct
+from facefill.geometry.texture import coverage, render, unwrap
+from facefill.geometry.uv_atlas import UVAtlas
+from facefill.networks.encoder import EncoderOutput
+
+HIDDEN_GREY = 0.5
+ITERATIONS = 2
+
+
+@dataclass(frozen=True)
+class Factors:
+    """An image taken apart in UV space.
+
+    albedo (N, 3, 192, 256) in [0, 1]; visible, known (N, 1, 192, 256): seen in the image, seen and not under the hole;
+    reconstruction: the mesh with its shading and its fragments.
+    """
+
+    albedo: Tensor
+    visible: Tensor
+    known: Tensor
+    reconstruction: Reconstruction
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One pass of the method.
+
+    image (N, 3, H, W): blended; rendered (N, 3, H, W) and coverage (N, 1, H, W): the whole completed face; albedo, texture
+    (N, 3, 192, 256); log_sigma (N, 1, 192, 256) and image_log_sigma (N, 1, H, W): uncertainty; factors: what went in.
+    """
+
+    image: Tensor
+    rendered: Tensor
+    coverage: Tensor
+    albedo: Tensor
+    texture: Tensor
+    log_sigma: Tensor
+    image_log_sigma: Tensor
+    factors: Factors
+    fit: Fit
+
+
+def hide(image: Tensor, hole: Tensor) -> Tensor:
+    """The image with mid-grey under the hole: all that a network may see of it."""
+    return torch.where(hole > 0, torch.full_like(image, HIDDEN_GREY), image)
+
+
+def fit_from_encoder(output: EncoderOutput) -> Fit:
+    """The encoder's answer as a fit in the frame of the image it saw."""
+    return Fit(output.identity, output.expression, output.camera, output.illumination)
+
+
+def factorize(image: Tensor, hole: Tensor, fit: Fit, model: MorphableModel, atlas: UVAtlas) -> Factors:
+    """Image and hole to UV albedo (facts 2.2, steps 5-8). A texel is known if no hole pixel takes part in its sample."""
+    height, width = image.shape[-2:]
+    mesh = reconstruct(fit, model, atlas, height, width)
+    sampled, visible = unwrap(torch.cat([image, hole], 1), mesh.projected, model, atlas, mesh.fragments)
+    albedo = (sampled[:, :3] / mesh.shading).clamp(0, 1) * visible
+    known = visible * (sampled[:, 3:] < 1e-3)
+    return Factors(albedo, visible, known, mesh)
+
+
+def inpaint(
+    image: Tensor, hole: Tensor, factors: Factors, fit: Fit, inpainter: nn.Module, model: MorphableModel
+) -> Completion:
+    """Complete the albedo, shade, render and blend (facts 2.2, steps 9-11)."""
+    mesh = factors.reconstruction
+    albedo, log_sigma = inpainter(factors.albedo * factors.known, factors.known)
+    texture = (albedo * mesh.shading).clamp(0, 1)
+    drawn = render(torch.cat([texture, log_sigma], 1), mesh.fragments, model)
+    rendered, image_log_sigma = drawn[:, :3], drawn[:, 3:]
+    covered = coverage(mesh.fragments)
+    blended = blend(image, hole, rendered, covered)
+    return Completion(blended, rendered, covered, albedo, texture, log_sigma, image_log_sigma, factors, fit)
+
+
+def blend(image: Tensor, hole: Tensor, rendered: Tensor, covered: Tensor) -> Tensor:
+    """The rendering inside the hole, the image outside; hole pixels that the mesh misses are filled from around them."""
+    inside = hole * covered
+    pasted = image * (1 - inside) + rendered * inside
+    missed = hole * (1 - covered)
+    if not bool(missed.any()):
+        return pasted
+    return torch.where(missed > 0, fill_from_around(pasted, missed), pasted)
+
+
+def fill_from_around(image: Tensor, missing: Tensor) -> Tensor:
+    """Smooth fill of `missing` (N, 1, H, W) by averages over ever larger neighbourhoods (a push-pull pyramid)."""
+    height, width = image.shape[-2:]
+    present = 1 - missing
+    if height <= 1 and width <= 1:
+        return image
+    pooled = nn.functional.avg_pool2d(present, 2, ceil_mode=True, count_include_pad=False)
+    colour = nn.functional.avg_pool2d(image * present, 2, ceil_mode=True, count_include_pad=False)
+    coarse = colour / pooled.clamp(min=1e-6)
+    coarse = fill_from_around(coarse, (pooled <= 0).to(image.dtype))
+    smooth = nn.functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+    return image * present + smooth * missing
+
+
+def complete(
+    image: Tensor,
+    hole: Tensor,
+    encoder: nn.Module,
+    inpainter: nn.Module,
+    model: MorphableModel,
+    atlas: UVAtlas,
+    iterations: int = ITERATIONS,
+) -> list[Completion]:
+    """Complete faces, one result per refinement iteration, the last the best (supplementary 3.1).
+
+    image (N, 3, 224, 224) in [0, 1]; hole (N, 1, 224, 224), 1 = missing. Only what the encoder sees changes between the
+    iterations: texture and hole keep coming from the given image.
+    """
+    masked = hide(image, hole)
+    seen = masked
+    results = []
+    for _ in range(iterations):
+        fit = fit_from_encoder(encoder(seen))
+        factors = factorize(masked, hole, fit, model, atlas)
+        results.append(inpaint(masked, hole, factors, fit, inpainter, model))
+        seen = results[-1].image
+    return results

@@ -1,0 +1,201 @@
+"""Stage `inpaint`: Sym-UNet completes the masked albedo, PyramidGAN judges the face (paper 3.2, supplementary 4.3).
+
+Update i trains the discriminator and the inpainter without its verdict, update i+1 the inpainter with all terms: 1:1.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facefill.augmentation import centre_crop, crop_and_flip, rectangles, sample_generator
+from facefill.completion import Completion, Factors, factorize, fit_from_encoder, hide, inpaint
+from facefill.config import InpaintConfig
+from facefill.face_parsing import FACE, UNKNOWN
+from facefill.geometry.morphable_model import mirror_coefficients
+from facefill.geometry.reconstruction import Fit, fit_from_vector, reconstruct
+from facefill.geometry.texture import coverage
+from facefill.losses.adversarial import gradient_penalty, hinge_discriminator, hinge_generator
+from facefill.losses.completion import masked_symmetry, uncertain_l1
+from facefill.metrics.image import psnr
+from facefill.networks.encoder import Encoder
+from facefill.networks.pyramid_gan import PyramidDiscriminator
+from facefill.networks.sym_unet import SymUNet
+from facefill.stages import Assets, Batch, State, Synchronize
+from facefill.stages.training import frozen, make_optimizer, save_networks, update, weighted_sum
+
+
+class InpaintStage:
+    """Fields → encoder (frozen), inpainter, discriminator → losses → alternating step → metrics."""
+
+    name = "inpaint"
+    fields = ("image", "parsing", "fit")
+
+    def __init__(
+        self, config: InpaintConfig, assets: Assets, device: torch.device, synchronize: Synchronize
+    ) -> None:
+        self.config = config
+        self.synchronize = synchronize
+        self.step = 0
+        self.model = assets.model.to(device)
+        self.atlas = assets.atlas.to(device)
+        self.mirror = mirror_coefficients(assets.model).to(device)
+        self.encoder = Encoder(config.encoder_width).to(device)
+        self.encoder.load_state_dict(assets.parents["encoder"])
+        frozen(self.encoder)
+        self.inpainter = SymUNet(config.width).to(device)
+        self.discriminator = PyramidDiscriminator(config.discriminator_width).to(device)
+        self.optimizer = make_optimizer(
+            self.inpainter.parameters(), config.optimizer, config.optimizer.learning_rate
+        )
+        self.discriminator_optimizer = make_optimizer(
+            self.discriminator.parameters(), config.optimizer, config.discriminator_learning_rate
+        )
+
+    def complete(self, example: Batch, hole: Tensor) -> tuple[Factors, Completion]:
+        """Factors of the whole image in the geometry at hand, and the completion of the masked one."""
+        image = example["image"]
+        with torch.no_grad():
+            fit = self.geometry(example, hole)
+            whole = factorize(image, hole, fit, self.model, self.atlas)
+        return whole, inpaint(hide(image, hole), hole, whole, fit, self.inpainter, self.model)
+
+    def geometry(self, example: Batch, hole: Tensor) -> Fit:
+        """The stored fit, or what the encoder makes of the masked image."""
+        if self.config.geometry == "fit":
+            return fit_from_vector(example["fit"])
+        return fit_from_encoder(self.encoder(hide(example["image"], hole)))
+
+    def completion_losses(self, example: Batch, whole: Factors, completion: Completion) -> dict[str, Tensor]:
+        """Albedo, symmetry and image terms that have a weight (facts 4.2)."""
+        weights = self.config.loss_weights
+        image = example["image"]
+        terms = {}
+        if weights.albedo:
+            terms["loss/albedo"] = uncertain_l1(
+                completion.albedo, whole.albedo, completion.log_sigma, whole.visible
+            )
+        if weights.symmetry:
+            terms["loss/symmetry"] = masked_symmetry(completion.albedo, completion.log_sigma, whole.known)
+        if weights.image:
+            face = completion.coverage * not_background(example)
+            terms["loss/image"] = uncertain_l1(completion.rendered, image, completion.image_log_sigma, face)
+        return terms
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One update of the inpainter, and in turn one of the discriminator or its verdict."""
+        self.inpainter.train()
+        example = crop_and_flip(batch, self.mirror)
+        hole = face_holes(example, self.region(example))
+        whole, completion = self.complete(example, hole)
+        terms = self.completion_losses(example, whole, completion)
+        adversarial = self.config.loss_weights.adversarial > 0
+        if adversarial and self.step % 2 == 1:
+            frozen(self.discriminator)
+            scores = self.discriminator(completion.image)
+            terms["loss/adversarial"] = hinge_generator(scores, completion.image_log_sigma)
+        config = self.config
+        rate = config.optimizer.learning_rate
+        total = weighted_sum(terms, config.loss_weights)
+        update(self.optimizer, total, config.optimizer, rate, self.step, self.synchronize)
+        if adversarial and self.step % 2 == 0:
+            terms |= self.update_discriminator(example, completion)
+        self.step += 1
+        return {name: value.detach() for name, value in terms.items()}
+
+    def update_discriminator(self, example: Batch, completion: Completion) -> dict[str, Tensor]:
+        """One step of the discriminator on real and completed faces, with the gradient penalty on the face."""
+        self.discriminator.train().requires_grad_(True)
+        real, made = example["image"], completion.image.detach()
+        terms = {
+            "loss/discriminator": hinge_discriminator(
+                self.discriminator(real), self.discriminator(made), completion.image_log_sigma.detach()
+            )
+        }
+        total = terms["loss/discriminator"]
+        if self.config.loss_weights.gradient_penalty:
+            mixing = torch.tensor(
+                [sample_generator(int(seed), 2).random() for seed in example["seed"]],
+                dtype=real.dtype,
+                device=real.device,
+            ).view(-1, 1, 1, 1)
+            terms["loss/gradient_penalty"] = gradient_penalty(
+                self.discriminator, real, made, completion.coverage, mixing
+            )
+            total = total + self.config.loss_weights.gradient_penalty * terms["loss/gradient_penalty"]
+        update(
+            self.discriminator_optimizer,
+            total,
+            self.config.optimizer,
+            self.config.discriminator_learning_rate,
+            self.step,
+            self.synchronize,
+        )
+        return terms
+
+    def region(self, example: Batch) -> Tensor:
+        """Where holes may lie (N, 1, 224, 224): the labelled face, or what the stored fit covers."""
+        fit = fit_from_vector(example["fit"])
+        covered = coverage(reconstruct(fit, self.model, self.atlas, *example["image"].shape[-2:]).fragments)
+        labels = example["parsing"][:, None]
+        return torch.where(labels == UNKNOWN, covered, (labels == FACE).float())
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """PSNR of the blended image and of the hole alone, for rectangles drawn by the samples' seeds."""
+        self.inpainter.eval()
+        example = centre_crop(batch)
+        hole = face_holes(example, self.region(example))
+        _, completion = self.complete(example, hole)
+        some = hole.flatten(1).sum(1) > 0
+        if not bool(some.any()):
+            return {}
+        completed, image = completion.image.clamp(0, 1)[some], example["image"][some]
+        return {
+            "metric/psnr": psnr(completed, image).mean(),
+            "metric/psnr_hole": psnr(completed, image, hole[some]).mean(),
+        }
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> Tensor:
+        """Rows: masked photograph, completion, whole rendering, photograph."""
+        self.inpainter.eval()
+        example = centre_crop(batch)
+        hole = face_holes(example, self.region(example))
+        _, completion = self.complete(example, hole)
+        drawn = completion.rendered * completion.coverage + (1 - completion.coverage)
+        rows = [hide(example["image"], hole), completion.image, drawn, example["image"]]
+        return torch.cat([torch.cat(list(row.clamp(0, 1)), -1) for row in rows], -2)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact continuation needs."""
+        return {
+            "step": self.step,
+            "inpainter": self.inpainter.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.step = state["step"]
+        self.inpainter.load_state_dict(state["inpainter"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+
+    def weights(self) -> dict[str, State]:
+        """Inpainter and discriminator."""
+        return save_networks({"inpainter": self.inpainter, "discriminator": self.discriminator})
+
+
+def face_holes(example: Batch, region: Tensor) -> Tensor:
+    """Random rectangles, cut to the region where holes may lie (facts 7.1, 7.2)."""
+    return rectangles(example) * (region > 0).float()
+
+
+def not_background(example: Batch) -> Tensor:
+    """1 where the parsing says face or knows nothing (N, 1, 224, 224)."""
+    labels = example["parsing"][:, None]
+    return ((labels == FACE) | (labels == UNKNOWN)).float()

@@ -1,0 +1,101 @@
+"""Stage `segment`: parse a face into face, occluder and background (supplementary 4.3, Table 7)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facefill.augmentation import centre_crop, crop_and_flip
+from facefill.config import SegmentConfig
+from facefill.face_parsing import NUM_CLASSES, UNKNOWN
+from facefill.geometry.morphable_model import mirror_coefficients
+from facefill.losses.focal import focal_loss
+from facefill.networks.segmenter import Segmenter
+from facefill.stages import Assets, Batch, State, Synchronize
+from facefill.stages.training import make_optimizer, save_networks, update
+
+COLOURS = ((0.95, 0.75, 0.65), (0.25, 0.45, 0.85), (0.12, 0.12, 0.12))  # face, occluder, background
+
+
+class SegmentStage:
+    """Fields → segmenter → focal loss → step → intersection over union."""
+
+    name = "segment"
+    fields = ("image", "parsing")
+
+    def __init__(
+        self, config: SegmentConfig, assets: Assets, device: torch.device, synchronize: Synchronize
+    ) -> None:
+        self.config = config
+        self.synchronize = synchronize
+        self.step = 0
+        self.mirror = mirror_coefficients(assets.model).to(device)
+        self.segmenter = Segmenter(config.width).to(device)
+        self.optimizer = make_optimizer(
+            self.segmenter.parameters(), config.optimizer, config.optimizer.learning_rate
+        )
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One update; loss/focal."""
+        self.segmenter.train()
+        example = crop_and_flip(batch, self.mirror)
+        loss = focal_loss(self.segmenter(example["image"]), example["parsing"], self.config.focal_gamma)
+        update(
+            self.optimizer,
+            loss,
+            self.config.optimizer,
+            self.config.optimizer.learning_rate,
+            self.step,
+            self.synchronize,
+        )
+        self.step += 1
+        return {"loss/focal": loss.detach()}
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """Accuracy and intersection over union of the three classes over the labelled pixels of the centre crop."""
+        self.segmenter.eval()
+        example = centre_crop(batch)
+        predicted = self.segmenter(example["image"]).argmax(1)
+        target = example["parsing"]
+        known = target != UNKNOWN
+        metrics = {"metric/accuracy": (predicted == target)[known].float().mean()}
+        for label, name in enumerate(("face", "occluder", "background")):
+            both = ((predicted == label) & (target == label) & known).sum()
+            either = (((predicted == label) | (target == label)) & known).sum()
+            metrics[f"metric/iou_{name}"] = both / either.clamp(min=1)
+        return metrics
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> Tensor:
+        """Rows: photograph, predicted classes, true classes."""
+        self.segmenter.eval()
+        example = centre_crop(batch)
+        predicted = self.segmenter(example["image"]).argmax(1)
+        rows = [example["image"], painted(predicted), painted(example["parsing"])]
+        return torch.cat([torch.cat(list(row), -1) for row in rows], -2)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything an exact continuation needs."""
+        return {
+            "step": self.step,
+            "segmenter": self.segmenter.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.step = state["step"]
+        self.segmenter.load_state_dict(state["segmenter"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def weights(self) -> dict[str, State]:
+        """The segmenter."""
+        return save_networks({"segmenter": self.segmenter})
+
+
+def painted(classes: Tensor) -> Tensor:
+    """Class map (N, H, W) as colours (N, 3, H, W); unknown pixels white."""
+    palette = torch.ones(256, 3)
+    palette[:NUM_CLASSES] = torch.tensor(COLOURS)
+    return palette.to(classes.device)[classes].permute(0, 3, 1, 2)

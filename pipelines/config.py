@@ -1,0 +1,310 @@
+"""The run's settings: YAML in, frozen dataclasses out, an unknown key or a wrong type refused with its dotted path.
+
+A file holds only what differs from the defaults. `key=value` on the command line and the keys of a sweep are the same
+dotted paths.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from facefill.config import (
+    STAGES,
+    InpaintConfig,
+    MorphableConfig,
+    OptimizerConfig,
+    SegmentConfig,
+    finetune_weights,
+)
+from facefill.errors import UserError
+
+PACKAGED = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Where Ray runs: `address` joins a cluster (so does RAY_ADDRESS); otherwise one is started here."""
+
+    address: str | None = None
+    num_cpus: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisConfig:
+    """Rendered stand-ins for the released datasets, written in their layouts. Counts of pictures; 0 writes none."""
+
+    celeba: int = 0
+    three_hundred_w: int = 0
+    celebamask_hq: int = 0
+    pictures_per_identity: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """One dataset in its released layout.
+
+    root: folder or URL; empty takes the synthesized one of the same source. landmarks: URL of a csv with 68 points per
+    picture. undetected: what to do with its rows marked as guessed. split: the official partition or by identity, where
+    `held_out` is the share of identities (or of files, where identities are unknown) kept for validation and for test each.
+    ground_truth: name of the morphable model that the dataset's own coefficients belong to, if any.
+    """
+
+    name: str
+    source: Literal["celeba", "celeba_aligned", "three_hundred_w", "celebamask_hq"]
+    root: str = ""
+    landmarks: str = ""
+    undetected: Literal["reject", "keep"] = "reject"
+    split: Literal["official", "identity"] = "official"
+    held_out: float = 0.1
+    limit: int | None = None
+    ground_truth: str = ""
+    fit: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardConfig:
+    """Samples per tar and pictures at work at once."""
+
+    samples_per_shard: int = 1000
+    workers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How one stage runs, whatever it trains.
+
+    workers: 0 in this process, else Ray Train workers. threads: of torch per worker. Steps, not epochs, decide.
+    """
+
+    data: tuple[str, ...] = ()
+    steps: int
+    batch_size: int = 28
+    workers: int = 1
+    threads: int = 1
+    loader_threads: int = 1
+    gpu: bool = False
+    report_every: int = 10
+    checkpoint_every: int = 500
+    evaluate_batches: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class MorphableStage:
+    """Stage 1: supervised on ground truth or fits."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=100_000))
+    model: MorphableConfig = field(default_factory=MorphableConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneStage:
+    """Stage 1b: a tenth of the learning rate, reconstruction, landmarks and regularisers only."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=30_000))
+    model: MorphableConfig = field(
+        default_factory=lambda: MorphableConfig(
+            optimizer=OptimizerConfig(learning_rate=1e-5), loss_weights=finetune_weights()
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentStage:
+    """Stage 2: face parsing."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=50_000))
+    model: SegmentConfig = field(default_factory=SegmentConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintStage:
+    """Stage 3: albedo completion."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=30_000))
+    model: InpaintConfig = field(default_factory=InpaintConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagesConfig:
+    """The four stages in the order in which they run."""
+
+    morphable: MorphableStage = field(default_factory=MorphableStage)
+    morphable_finetune: FinetuneStage = field(default_factory=FinetuneStage)
+    segment: SegmentStage = field(default_factory=SegmentStage)
+    inpaint: InpaintStage = field(default_factory=InpaintStage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """A search over the inpainter's settings.
+
+    space: dotted path below `stages.inpaint.model` to a list of choices, or to {low, high, log}. trials 0 skips it.
+    """
+
+    trials: int = 0
+    steps: int = 200
+    concurrent: int = 1
+    workers: int = 0
+    metric: str = "metric/psnr_hole"
+    mode: Literal["max", "min"] = "max"
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Which held-back pictures are completed and measured."""
+
+    data: tuple[str, ...] = ()
+    split: Literal["validation", "test"] = "test"
+    images: int = 100
+    lpips_backbone: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that one `facefill run` does."""
+
+    name: str
+    output: str
+    seed: int = 0
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    datasets: tuple[DatasetConfig, ...] = ()
+    shard: ShardConfig = field(default_factory=ShardConfig)
+    stages: StagesConfig = field(default_factory=StagesConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    tracking: str = ""
+
+
+def load_config(source: str, overrides: list[str]) -> RunConfig:
+    """The config of a YAML file or of a packaged name (`demo`), with `key.path=value` overrides applied.
+
+    Raises UserError for a missing file, broken YAML, an unknown key (with its dotted path) and a wrong value.
+    """
+    tree = read_yaml(source)
+    for override in overrides:
+        apply_override(tree, override)
+    return config_from_tree(tree, source)
+
+
+def read_yaml(source: str) -> dict[str, Any]:
+    """The mapping in a YAML file, or in the packaged config of that name."""
+    path = Path(source)
+    if not path.suffix and not path.exists():
+        path = PACKAGED / f"{source}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PACKAGED.glob("*.yaml")))
+        raise UserError(
+            f"config {source}: no such file; give a YAML file or one of the packaged names: {known}"
+        )
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"config {source}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"config {source}: expected a mapping of settings, got {type(tree).__name__}")
+    return tree
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set one `dotted.path=value` in the tree; a list item is addressed by its number."""
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise UserError(f"setting {override!r}: write it as key.path=value")
+    node: Any = tree
+    parts = path.split(".")
+    for part, following in zip(parts[:-1], parts[1:], strict=True):
+        if isinstance(node, list):
+            node = node[list_index(node, part, path)]
+        else:
+            node = node.setdefault(part, [] if following.isdigit() else {})
+        if not isinstance(node, dict | list):
+            raise UserError(f"setting {path}: {part} is a value, not a group of settings")
+    value = yaml.safe_load(text) if text else ""
+    if isinstance(node, list):
+        node[list_index(node, parts[-1], path)] = value
+    else:
+        node[parts[-1]] = value
+
+
+def list_index(items: list[Any], part: str, path: str) -> int:
+    """Position in a list setting, refused when it is none of its items."""
+    if not part.isdigit() or int(part) >= len(items):
+        raise UserError(f"setting {path}: {part!r} is none of the {len(items)} items, which are numbered from 0")
+    return int(part)
+
+
+def config_from_tree(tree: dict[str, Any], source: str) -> RunConfig:
+    """Check the tree against the dataclasses; the first faults are named by their dotted path."""
+    from pydantic import TypeAdapter, ValidationError
+
+    check_keys(tree, RunConfig, "", source)
+    try:
+        config = TypeAdapter(RunConfig).validate_python(tree)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}, got {fault['input']!r}"
+            for fault in error.errors()[:3]
+        )
+        raise UserError(f"config {source}: {faults}") from None
+    check_references(config, source)
+    return config
+
+
+def check_keys(tree: Any, kind: Any, path: str, source: str) -> None:
+    """Refuse keys that no setting has, at any depth, and say which one may have been meant."""
+    if typing.get_origin(kind) is tuple and isinstance(tree, list):
+        for position, item in enumerate(tree):
+            check_keys(item, typing.get_args(kind)[0], f"{path}{position}.", source)
+    if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
+        return
+    kinds = typing.get_type_hints(kind)
+    for key, value in tree.items():
+        if key not in kinds:
+            near = difflib.get_close_matches(str(key), kinds, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(kinds)}"
+            raise UserError(f"config {source}: unknown key {path}{key}; {remedy}")
+        check_keys(value, kinds[key], f"{path}{key}.", source)
+
+
+def check_references(config: RunConfig, source: str) -> None:
+    """Names of datasets must be unique, and every list of data must name datasets of this config."""
+    names = [dataset.name for dataset in config.datasets]
+    if len(set(names)) != len(names):
+        raise UserError(f"config {source}: datasets: two share a name; names are folders, give each its own")
+    uses = {f"stages.{stage}.training.data": getattr(config.stages, stage).training.data for stage in STAGES}
+    uses["evaluate.data"] = config.evaluate.data
+    for path, used in uses.items():
+        for name in used:
+            if name not in names:
+                raise UserError(
+                    f"config {source}: {path}: no dataset {name!r}; datasets are {', '.join(names) or 'none'}"
+                )
+    for dataset in config.datasets:
+        kind = dataset.source.removesuffix("_aligned")
+        if not dataset.root and not getattr(config.synthesis, kind):
+            raise UserError(
+                f"config {source}: datasets: {dataset.name} has no root and synthesis.{kind} is 0; "
+                f"set the folder of the released dataset or a number of pictures to render"
+            )
+
+
+def config_tree(config: Any) -> dict[str, Any]:
+    """The resolved config as plain data, as it is saved beside the results."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def digest(*parts: Any) -> str:
+    """Short fingerprint of plain data; equal settings have equal digests."""
+    plain = [
+        dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts
+    ]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,81 @@
+"""Settings: what is accepted, and how every mistake is answered."""
+
+from pathlib import Path
+
+import pytest
+
+from facefill.errors import UserError
+from pipelines.config import PACKAGED, RunConfig, config_from_tree, config_tree, digest, load_config
+
+MINIMAL = """
+name: small
+output: runs/small
+datasets:
+  - {name: faces, source: celeba, root: /data/celeba}
+stages:
+  inpaint: {training: {steps: 7, data: [faces]}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "small.yaml"
+    path.write_text(MINIMAL)
+    return str(path)
+
+
+def test_a_file_holds_only_what_differs_from_the_paper(file: str) -> None:
+    config = load_config(file, [])
+    assert config.stages.inpaint.training.steps == 7
+    assert config.stages.inpaint.model.loss_weights.gradient_penalty == 10
+    assert config.stages.morphable.training.steps == 100_000
+    assert config.stages.morphable_finetune.model.optimizer.learning_rate == pytest.approx(1e-5)
+    assert config.stages.morphable_finetune.model.loss_weights.shape == 0
+
+
+def test_overrides_are_dotted_paths_into_groups_and_lists(file: str) -> None:
+    config = load_config(
+        file, ["datasets.0.root=s3://bucket/celeba", "stages.inpaint.model.loss_weights.symmetry=0.5", "seed=3"]
+    )
+    assert config.datasets[0].root == "s3://bucket/celeba"
+    assert config.stages.inpaint.model.loss_weights.symmetry == 0.5
+    assert config.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.inpaint.model.widht=1", "unknown key stages.inpaint.model.widht; did you mean width"),
+        ("datasets.0.sorce=x", "unknown key datasets.0.sorce; did you mean source"),
+        ("stages.inpaint.training.steps=many", "stages.inpaint.training.steps"),
+        ("evaluate.data=[nobody]", "evaluate.data: no dataset 'nobody'; datasets are faces"),
+        ("datasets.0.root=", "datasets: faces has no root"),
+        ("datasets.1.root=x", "'1' is none of the 1 items"),
+        ("name.first=x", "name is a value"),
+        ("seed", "write it as key.path=value"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_remedy(file: str, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace(".", r"\.")):
+        load_config(file, [override])
+
+
+def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config nowhere: no such file.*demo"):
+        load_config("nowhere", [])
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: [")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(str(broken), [])
+    broken.write_text("- a\n- b\n")
+    with pytest.raises(UserError, match="expected a mapping"):
+        load_config(str(broken), [])
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGED.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_packaged_config_is_valid_and_round_trips(path: Path) -> None:
+    overrides = ["datasets.0.root=/data/celeba"] if "sample" in path.stem else []
+    config = load_config(str(path), overrides)
+    assert isinstance(config, RunConfig)
+    assert config_from_tree(config_tree(config), "copy") == config
+    assert digest(config) == digest(config_from_tree(config_tree(config), "copy"))
