@@ -209,7 +209,7 @@ def _open_for_reading(url: str, mode: str) -> IO[Any]:
 
 @contextlib.contextmanager
 def _published(url: str) -> Iterator[Path]:
-        raise UserError(f"{url}: no such kind of storage ({error}); use a path, s3:// or alike") from None
+    """An empty file to fill; it becomes the URL's content when the block ends, and vanishes if it fails."""
     path = local_path(url)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
