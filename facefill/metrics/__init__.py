@@ -1,1 +1,1 @@
-"""Measures of quality with their conventions stated."""
+"""How good a completion is: conventions stated in each file, printed in each report."""
