@@ -1,4 +1,4 @@
-"""What lies in the repository: no machine's paths, no large files, every config named, each dependency pinned."""
+"""What lies in the repository: no machine paths, no large files, configs named, dependencies pinned."""
 
 import re
 import subprocess
