@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.reconstruction import Fit, Reconstruction, reconstruct
-from facefill.geometry.texture import coverage, render, unwrap
+from facefill.geometry.texture import coverage, fill_hidden, render, unwrap
 from facefill.geometry.uv_atlas import UVAtlas
 from facefill.networks.encoder import EncoderOutput
 
@@ -93,21 +93,7 @@ def blend(image: Tensor, hole: Tensor, rendered: Tensor, covered: Tensor) -> Ten
     missed = hole * (1 - covered)
     if not bool(missed.any()):
         return pasted
-    return torch.where(missed > 0, fill_from_around(pasted, missed), pasted)
-
-
-def fill_from_around(image: Tensor, missing: Tensor) -> Tensor:
-    """Smooth fill of `missing` (N, 1, H, W) by averages over ever larger neighbourhoods (a push-pull pyramid)."""
-    height, width = image.shape[-2:]
-    present = 1 - missing
-    if height <= 1 and width <= 1:
-        return image
-    pooled = nn.functional.avg_pool2d(present, 2, ceil_mode=True, count_include_pad=False)
-    colour = nn.functional.avg_pool2d(image * present, 2, ceil_mode=True, count_include_pad=False)
-    coarse = colour / pooled.clamp(min=1e-6)
-    coarse = fill_from_around(coarse, (pooled <= 0).to(image.dtype))
-    smooth = nn.functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
-    return image * present + smooth * missing
+    return torch.where(missed > 0, fill_hidden(pasted, 1 - missed), pasted)
 
 
 def complete(

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from facefill.alignment import align_image, celeba_hq_similarity
 from facefill.augmentation import ALIGNED, CENTRE, CROP
-from facefill.completion import ITERATIONS, Completion, complete, fill_from_around
+from facefill.completion import ITERATIONS, Completion, complete
 from facefill.errors import UserError
 from facefill.geometry.camera import transform_camera
 from facefill.geometry.reconstruction import Fit, reconstruct, shift_fit
-from facefill.geometry.texture import coverage, render
+from facefill.geometry.texture import coverage, fill_hidden, render
 from facefill.weights import FaceCompleter
 
 # Where the five points lie in CelebA's aligned pictures (178×218), and in CelebA-HQ's square ones as a share of the side.
@@ -123,7 +123,7 @@ def paste_back(
     region = torch.where(inside > 0, drawn, region)
     missed = hole - inside
     if bool(missed.any()):
-        region = torch.where(missed > 0, fill_from_around(region, missed), region)
+        region = torch.where(missed > 0, fill_hidden(region, 1 - missed), region)
     out = photo.copy()
     out[top:bottom, left:right] = (region[0].permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
     return out

@@ -1,0 +1,142 @@
+"""Walk the whole chain: synthesize → shard → fit → project → train → sweep → evaluate, skipping what is valid.
+
+A step is valid if its marker `steps/{name}.json` was written for exactly these inputs: its own settings and the digests
+of the steps it needs. The marker is written last, so a killed step is run again, and goes on from what it had published.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facefill.errors import UserError
+from pipelines import storage
+from pipelines.cluster_session import session
+from pipelines.config import RunConfig, config_tree, digest
+from pipelines.progress import Progress, clock
+
+Outcome = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One arrow of the chain.
+
+    settings: plain data that decide the result. needs: names of earlier steps whose outcomes go in. work gets those
+    outcomes by name and returns its own, which has a `digest` of what it made.
+    """
+
+    name: str
+    kind: str
+    settings: Any
+    needs: tuple[str, ...]
+    work: Callable[[dict[str, Outcome]], Outcome]
+    on_cluster: bool = True
+
+
+class Cluster:
+    """The Ray session of a run, begun when the first step needs it."""
+
+    def __init__(self, config: RunConfig, stack: contextlib.ExitStack, progress: Progress) -> None:
+        self._config, self._stack, self._progress = config.cluster, stack, progress
+        self._begun = False
+
+    def begin(self) -> None:
+        """Join or start the cluster once."""
+        if not self._begun:
+            self._begun = True
+            joined = self._stack.enter_context(session(self._config.address, self._config.num_cpus))
+            where = "private" if joined.private else "joined"
+            self._progress.say(f"Ray cluster ({where}): {joined.cpus} CPUs, {joined.gpus} GPUs, {joined.dashboard}")
+
+
+def run_workflow(config: RunConfig, only: str | None = None) -> None:
+    """Walk all steps of the config, or those of one kind; prints where the report is.
+
+    Raises UserError for anything the user can mend, among it a kind whose inputs are not there yet.
+    """
+    from pipelines.steps import plan
+
+    progress = Progress()
+    steps = plan(config, progress)
+    if only and not any(step.kind == only for step in steps):
+        raise UserError(f"config {config.name} has no step of kind {only}; its steps: {', '.join(s.name for s in steps)}")
+    write_resolved(config)
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        walk(steps, config, only, Cluster(config, stack, progress), progress)
+    progress.say(f"{config.name}: done in {clock(time.monotonic() - started)}")
+    report = storage.join(config.output, "evaluation", "report.html")
+    if storage.exists(report):
+        path = storage.local_path(report)
+        print(f"report: {path.absolute() if path else report}", file=sys.stdout, flush=True)
+
+
+def walk(
+    steps: Sequence[Step], config: RunConfig, only: str | None, cluster: Cluster, progress: Progress
+) -> dict[str, Outcome]:
+    """Do every step that is wanted and not valid; returns the outcomes by name."""
+    outcomes: dict[str, Outcome] = {}
+    for number, step in enumerate(steps, 1):
+        if only and not (step.kind == only or needed_by(step, steps, only)):
+            continue
+        marker = storage.join(config.output, "steps", f"{step.name.replace(' ', '-')}.json")
+        inputs = digest(step.settings, [outcomes[name]["digest"] for name in step.needs])
+        valid = read_marker(marker, inputs)
+        if valid is not None:
+            progress.say(f"[{number}/{len(steps)}] {step.name}: valid, skipped")
+            outcomes[step.name] = valid
+            continue
+        if only and step.kind != only:
+            raise UserError(f"{step.name} has not been done for this config: run `facefill {step.kind}` first")
+        progress.say(f"[{number}/{len(steps)}] {step.name}")
+        if step.on_cluster:
+            cluster.begin()
+        began = time.monotonic()
+        outcome = step.work(outcomes)
+        seconds = time.monotonic() - began
+        record = {"inputs": inputs, "seconds": round(seconds, 1), "outcome": outcome}
+        storage.write_text(marker, json.dumps(record, indent=1))
+        outcomes[step.name] = outcome
+        progress.say(f"[{number}/{len(steps)}] {step.name}: {outcome.get('summary', 'done')} in {clock(seconds)}")
+    return outcomes
+
+
+def needed_by(step: Step, steps: Sequence[Step], kind: str) -> bool:
+    """Whether a step of that kind needs this one, directly or through others."""
+    by_name = {other.name: other for other in steps}
+    waiting = [name for other in steps if other.kind == kind for name in other.needs]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting.extend(by_name[name].needs)
+    return step.name in seen
+
+
+def read_marker(url: str, inputs: str) -> Outcome | None:
+    """The outcome of a step done for exactly these inputs, else None."""
+    try:
+        record = json.loads(storage.read_bytes(url))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record["outcome"] if record.get("inputs") == inputs else None
+
+
+def step_seconds(output: str) -> Iterator[tuple[str, float]]:
+    """(step, seconds) of all steps that were done, for the report."""
+    for url in storage.list_files(storage.join(output, "steps"), ".json"):
+        yield Path(storage.name_of(url)).stem, json.loads(storage.read_bytes(url))["seconds"]
+
+
+def write_resolved(config: RunConfig) -> None:
+    """The config with all its defaults, beside the results."""
+    text = yaml.safe_dump(config_tree(config), sort_keys=False, allow_unicode=True)
+    storage.write_text(storage.join(config.output, "config.yaml"), text)

@@ -1,0 +1,91 @@
+"""Every stage: it learns, it continues exactly, and it publishes what its children need."""
+
+import pytest
+import torch
+
+from facefill.config import (
+    InpaintConfig,
+    MorphableConfig,
+    OptimizerConfig,
+    SegmentConfig,
+    StageConfig,
+    finetune_weights,
+)
+from facefill.networks.albedo_decoder import AlbedoDecoder
+from facefill.networks.encoder import Encoder
+from facefill.stages import Assets, Stage, build_stage
+from tests.support.faces import make_batch, model_and_atlas
+
+OPTIMIZER = OptimizerConfig(learning_rate=1e-3)
+WIDTH = 0.125
+CASES: dict[str, StageConfig] = {
+    "morphable": MorphableConfig(width=WIDTH, optimizer=OPTIMIZER),
+    "morphable_finetune": MorphableConfig(width=WIDTH, optimizer=OPTIMIZER, loss_weights=finetune_weights()),
+    "segment": SegmentConfig(width=WIDTH, optimizer=OPTIMIZER),
+    "inpaint": InpaintConfig(width=WIDTH, discriminator_width=WIDTH, encoder_width=WIDTH, optimizer=OPTIMIZER),
+}
+
+
+def make_stage(name: str, seed: int = 0) -> Stage:
+    model, atlas = model_and_atlas()
+    torch.manual_seed(7)
+    parents = {"encoder": Encoder(WIDTH).state_dict(), "albedo_decoder": AlbedoDecoder(WIDTH).state_dict()}
+    torch.manual_seed(seed)
+    chosen = {} if name in ("morphable", "segment") else parents
+    return build_stage(name, CASES[name], Assets(model, atlas, chosen), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_few_steps_on_one_batch_lower_its_losses(name: str) -> None:
+    stage = make_stage(name)
+    batch = make_batch(2)
+    history = [stage.train_step(batch) for _ in range(9)]
+    assert stage.step == 9
+    key = {"segment": "loss/focal", "inpaint": "loss/albedo", "morphable": "loss/shape"}.get(name, "loss/landmarks")
+    assert float(history[-1][key]) < float(history[0][key])
+    metrics = stage.evaluate(batch)
+    assert metrics and all(value.isfinite() for value in metrics.values())
+    sheet = stage.pictures(batch)
+    assert sheet.shape[0] == 3 and 0 <= float(sheet.min()) and float(sheet.max()) <= 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_continuing_from_the_state_is_the_same_to_the_bit(name: str) -> None:
+    batches = [make_batch(1, seed) for seed in range(4)]
+    straight = make_stage(name)
+    for batch in batches:
+        straight.train_step(batch)
+
+    first = make_stage(name)
+    for batch in batches[:2]:
+        first.train_step(batch)
+    continued = make_stage(name, seed=99)
+    continued.load_state_dict(first.state_dict())
+    for batch in batches[2:]:
+        continued.train_step(batch)
+
+    for network, state in straight.weights().items():
+        for key, value in state.items():
+            assert torch.equal(value, continued.weights()[network][key]), (network, key)
+
+
+def test_evaluating_changes_nothing() -> None:
+    stage = make_stage("inpaint")
+    before = stage.weights()
+    stage.evaluate(make_batch(1))
+    stage.pictures(make_batch(1))
+    after = stage.weights()
+    assert all(torch.equal(before[n][k], after[n][k]) for n in before for k in before[n])
+
+
+def test_the_discriminator_learns_every_other_step_and_the_encoder_never() -> None:
+    stage = make_stage("inpaint")
+    names = [set(stage.train_step(make_batch(1, seed))) for seed in range(4)]
+    assert ["loss/discriminator" in n for n in names] == [True, False, True, False]
+    assert ["loss/adversarial" in n for n in names] == [False, True, False, True]
+
+
+def test_a_zero_weight_skips_the_term() -> None:
+    stage = make_stage("morphable_finetune")
+    terms = stage.train_step(make_batch(1))
+    assert set(terms) == {"loss/landmarks", "loss/reconstruction", "loss/symmetry", "loss/constancy"}

@@ -1,0 +1,91 @@
+"""The completion loop: what may influence the result, what must not, and what stays as it was."""
+
+import torch
+
+from facefill.completion import complete, factorize, hide, inpaint
+from facefill.geometry.reconstruction import fit_from_vector
+from facefill.metrics.image import psnr
+from facefill.networks.encoder import Encoder
+from facefill.networks.sym_unet import SymUNet
+from tests.support.faces import make_batch, model_and_atlas
+
+
+def hole_of(count: int, size: int) -> torch.Tensor:
+    hole = torch.zeros(count, 1, size, size)
+    hole[:, :, 90:150, 100:170] = 1
+    return hole
+
+
+def test_hidden_pixels_cannot_influence_the_result() -> None:
+    model, atlas = model_and_atlas()
+    torch.manual_seed(0)
+    encoder, inpainter = Encoder(0.125).eval(), SymUNet(0.125).eval()
+    image = make_batch(1)["image"][..., 16:240, 16:240]
+    hole = hole_of(1, 224)
+    noise = torch.where(hole > 0, torch.rand_like(image), image)
+    with torch.no_grad():
+        first = complete(image, hole, encoder, inpainter, model, atlas)
+        second = complete(noise, hole, encoder, inpainter, model, atlas)
+    assert len(first) == 2
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.image, b.image)
+        assert torch.equal(a.albedo, b.albedo)
+
+
+def test_pixels_outside_the_hole_stay_equal_and_the_second_pass_differs() -> None:
+    model, atlas = model_and_atlas()
+    torch.manual_seed(0)
+    encoder, inpainter = Encoder(0.125).eval(), SymUNet(0.125).eval()
+    image = make_batch(1)["image"][..., 16:240, 16:240]
+    hole = hole_of(1, 224)
+    with torch.no_grad():
+        first, second = complete(image, hole, encoder, inpainter, model, atlas)
+    outside = (hole == 0).expand_as(image)
+    assert torch.equal(second.image[outside], image[outside])
+    assert not torch.equal(first.image, second.image)
+    assert not bool((second.image[~outside] == 0.5).all())
+
+
+class KnowsTheAlbedo(torch.nn.Module):
+    """An inpainter that answers with the true albedo."""
+
+    def __init__(self, albedo: torch.Tensor) -> None:
+        super().__init__()
+        self.albedo = albedo
+
+    def forward(self, albedo: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.albedo.expand_as(albedo), torch.zeros_like(visible)
+
+
+def test_with_the_true_albedo_and_fit_the_hole_is_filled_with_the_truth() -> None:
+    model, atlas = model_and_atlas()
+    batch = make_batch(2)
+    image, fit, hole = batch["image"], fit_from_vector(batch["fit"]), hole_of(2, 256)
+    factors = factorize(hide(image, hole), hole, fit, model, atlas)
+    completion = inpaint(image, hole, factors, fit, KnowsTheAlbedo(model.mean_albedo[None]), model)
+    assert float(psnr(completion.image, image, hole).min()) > 40
+    assert bool((factors.known <= factors.visible).all())
+    assert float(factors.known.sum()) < float(factors.visible.sum())
+
+
+def test_known_texels_have_the_albedo_of_the_whole_image() -> None:
+    model, atlas = model_and_atlas()
+    batch = make_batch(1)
+    image, fit, hole = batch["image"], fit_from_vector(batch["fit"]), hole_of(1, 256)
+    whole = factorize(image, hole, fit, model, atlas)
+    masked = factorize(hide(image, hole), hole, fit, model, atlas)
+    assert torch.equal(whole.known, masked.known)
+    assert torch.allclose(whole.albedo * whole.known, masked.albedo * masked.known, atol=1e-5)
+
+
+def test_hole_pixels_off_the_mesh_are_filled_from_around() -> None:
+    model, atlas = model_and_atlas()
+    batch = make_batch(1)
+    hole = torch.zeros(1, 1, 256, 256)
+    hole[:, :, :30, :30] = 1  # background only
+    fit = fit_from_vector(batch["fit"])
+    factors = factorize(hide(batch["image"], hole), hole, fit, model, atlas)
+    completion = inpaint(
+        hide(batch["image"], hole), hole, factors, fit, KnowsTheAlbedo(model.mean_albedo[None]), model
+    )
+    assert (completion.image - batch["image"]).abs().max() < 0.05
