@@ -1,0 +1,80 @@
+"""How a job's workers, wherever they run, tell the driver what they do.
+
+The driver owns a mailbox actor and empties it from a thread; a worker posts and goes on at once. The driver
+alone draws progress, writes metric files and talks to the tracker, so a worker that dies takes no record with
+it.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pipelines.progress import Event
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.25
+Sink = Callable[[Event], None]
+
+
+class Mailbox:
+    """Keeps what was posted until the driver takes it. Runs as a Ray actor."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def post(self, event: Event) -> None:
+        self._events.append(event)
+
+    def take(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+
+class Post:
+    """A worker's end: callable with an event, returns without waiting. Can be sent to any worker."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self.mailbox = mailbox
+
+    def __call__(self, event: Event) -> None:
+        self.mailbox.post.remote(event)
+
+
+@contextlib.contextmanager
+def board(on_event: Sink) -> Iterator[Post]:
+    """A mailbox on the running cluster whose events reach `on_event` in this process while the block lasts.
+
+    What was posted before the block ends is delivered. An `on_event` that fails is logged and stops nothing.
+    """
+    import ray
+
+    mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
+    ended = threading.Event()
+
+    def deliver() -> None:
+        for event in ray.get(mailbox.take.remote()):
+            try:
+                on_event(event)
+            except Exception:
+                log.exception("an event of %s at step %d was lost", event.label, event.step)
+
+    def watch() -> None:
+        while not ended.wait(LOOK_EVERY_S):
+            try:
+                deliver()
+            except ray.exceptions.RayError:
+                return  # the cluster went away; whoever runs the job says so
+
+    thread = threading.Thread(target=watch, name="board", daemon=True)
+    thread.start()
+    try:
+        yield Post(mailbox)
+    finally:
+        ended.set()
+        thread.join()
+        with contextlib.suppress(ray.exceptions.RayError):
+            deliver()
+            ray.kill(mailbox)

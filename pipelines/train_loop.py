@@ -1,0 +1,136 @@
+"""The training loop, the same for every stage and place: build, step, report, evaluate, checkpoint.
+
+Plain torch: it runs in the driver's own process, or in each of several Ray Train workers. Every rank does the
+same number of everything; rank 0 writes and speaks. All randomness of a step comes from (seed, step, rank),
+so a run that was killed and continued ends with the same bits as one that was not, and no random state needs
+saving.
+"""
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.board import Sink
+from pipelines.checkpoints import load_state, newest_checkpoint, publish_weights, save_checkpoint
+from pipelines.progress import Event
+from pipelines.train_job import TrainJob, imported
+from pipelines.train_ranks import GradientAverage, Means, NotFiniteWatch, Place, agreed
+
+
+def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, Any]:
+    """Train to `job.steps` and publish the weights; returns the last metrics and the weights' URLs.
+
+    Raises UserError for a checkpoint of another configuration and NotFiniteError when training has diverged.
+    """
+    torch.set_num_threads(job.threads_per_worker)
+    average = GradientAverage(place.world_size)
+    torch.manual_seed(seed_of(job.seed, "weights"))  # the same on every rank
+    stage = imported(job.builder)(job, place.device, average)
+    checkpoint = agreed(
+        newest_checkpoint(job.folder, job.digest, job.steps) if place.rank == 0 else None, place
+    )
+    if checkpoint is not None:
+        stage.load_state_dict(load_state(checkpoint))
+    start = checkpoint.step if checkpoint else 0
+
+    def say(kind: str, step: int, **what: Any) -> None:
+        if place.rank == 0:
+            tell(Event(label, kind, step, job.steps, **what))
+
+    def show(step: int, picture: Any) -> None:
+        say("picture", step, picture=picture)
+
+    say("start", start)
+    if checkpoint is not None and checkpoint.world_size != place.world_size:
+        text = f"{label}: goes on with {place.world_size} workers where {checkpoint.world_size} began"
+        say("note", start, text=f"{text}; the order of the data changes here")
+    means = Means(place)
+    watch = NotFiniteWatch(place)
+    evaluation: dict[str, float] = {}
+    metrics: dict[str, float] = {}
+    loader = imported(job.loader)(job, job.train_split, place.rank, place.world_size)
+    batches = iter(loader.batches(start))
+    for step in range(start, job.steps):
+        waiting = time.perf_counter()
+        batch = on_device(next(batches), place.device)
+        working = time.perf_counter()
+        torch.manual_seed(seed_of(job.seed, "step", step, place.rank))
+        losses = stage.train_step(batch)
+        watch.note(
+            torch.stack(list(losses.values())).isfinite().all() & average.take_finite(), batch.get("key", [])
+        )
+        means.add(losses | {"time/data": torch.tensor(working - waiting)})
+        done = step + 1
+        last = done == job.steps
+        if place.device.type == "cpu" or done % job.report_every == 0 or last:
+            watch.examine(label, done)  # reads the losses, which a GPU would have to be waited for
+        if done % job.report_every == 0 or last:
+            metrics = means.take()
+            say("metrics", done, values=metrics)
+        if last or (job.evaluate_every and done % job.evaluate_every == 0):
+            evaluation = evaluate(job, stage, place, partial(show, done))
+            if evaluation:
+                say("evaluation", done, values=evaluation)
+        if done % job.checkpoint_every == 0 or last:
+            if place.rank == 0:
+                save_checkpoint(job.folder, job.stage, done, job.digest, place.world_size, stage.state_dict())
+            place.barrier(metrics | evaluation)
+            say("checkpoint", done)
+    if start == job.steps:  # killed between the last checkpoint and the end
+        evaluation = evaluate(job, stage, place, partial(show, start))
+    return {"metrics": metrics | evaluation, "weights": publish(job, stage, place, metrics | evaluation)}
+
+
+def publish(job: TrainJob, stage: Any, place: Place, metrics: dict[str, float]) -> dict[str, str]:
+    """Rank 0 writes the weights with their card; network -> URL."""
+    if place.rank != 0:
+        return {}
+    card = {
+        "stage": job.stage,
+        "config": job.config,
+        "digest": job.digest,
+        "steps": job.steps,
+        "seed": job.seed,
+    }
+    card |= {"batch_size": job.batch_size, "workers": job.workers, "parents": job.parents, "metrics": metrics}
+    return publish_weights(job.weights_folder, stage.weights(), card | job.card)
+
+
+def evaluate(job: TrainJob, stage: Any, place: Place, show: Callable[[Any], None]) -> dict[str, float]:
+    """Means of `stage.evaluate` over the first batches of the evaluation split and all ranks.
+
+    Rank 0 hands the pictures of its first batch to `show`, (H, W, 3) uint8.
+    """
+    if job.evaluate_batches == 0:
+        return {}
+    loader = imported(job.loader)(job, job.evaluate_split, place.rank, place.world_size)
+    means = Means(place)
+    for number, batch in enumerate(itertools.islice(loader.batches(0), job.evaluate_batches)):
+        batch = on_device(batch, place.device)
+        torch.manual_seed(seed_of(job.seed, "evaluate", number, place.rank))
+        means.add(stage.evaluate(batch))
+        if number == 0 and place.rank == 0:
+            with torch.no_grad():
+                sheet = stage.pictures(batch)
+            show((sheet.permute(1, 2, 0).clamp(0, 1) * 255).round().byte().cpu().numpy())
+    return {name: value for name, value in means.take().items() if not name.startswith("time/")}
+
+
+def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The batch's tensors moved; everything else as it is."""
+    return {
+        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        for name, value in batch.items()
+    }
+
+
+def seed_of(*parts: Any) -> int:
+    """63 bits that depend on all parts, the same on every machine."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
