@@ -22,9 +22,10 @@ from facefill.geometry.shapes import check_shape
 
 SNAP = 4096  # steps per pixel
 GUARD = 8192  # pixels; triangles that reach farther from the origin are dropped, which keeps products exact
-EMPTY_KEY = torch.iinfo(torch.int64).min
+EMPTY_KEY = -(2**63)
 LARGEST_ID = 2**31 - 1
 CANDIDATES_AT_ONCE = 2**23
+NEXT_CORNER, PREVIOUS_CORNER = [1, 2, 0], [2, 0, 1]
 
 
 @dataclass(frozen=True)
@@ -68,53 +69,50 @@ def triangle_ids(projected: Tensor, triangles: Tensor, height: int, width: int) 
     Every (triangle, pixel of its bounding box) is a candidate; the winner of a pixel is the largest key
     depth | -id, a reduction whose order does not matter.
     """
-    count, _, _ = projected.shape
-    corners = projected[:, triangles].flatten(0, 1)  # (N·F, 3 corners, 3)
-    positions = torch.round(corners[:, :, :2] * SNAP).double()
-    columns, rows = positions.unbind(2)
-    usable = corners.isfinite().all(2).all(1) & (positions.abs() <= GUARD * SNAP).all(2).all(1)
-    # Front faces are counter-clockwise with y up, so with y down b→a→c is the positive turn.
-    twice_area = _edge(columns, rows, 1, 0, columns[:, 2], rows[:, 2])
+    snapped = torch.round(projected[:, :, :2] * SNAP)  # whole numbers that float32 holds exactly
+    usable = (snapped.abs() <= GUARD * SNAP).all(2) & projected[:, :, 2].isfinite()
+    snapped[~usable] = torch.nan
+    columns, rows = (snapped[:, :, axis][:, triangles].flatten(0, 1) for axis in (0, 1))  # (N·F, 3 corners)
     left = torch.ceil(columns.amin(1) / SNAP).clamp_min(0)
     right = torch.floor(columns.amax(1) / SNAP).clamp_max(width - 1)
     top = torch.ceil(rows.amin(1) / SNAP).clamp_min(0)
     bottom = torch.floor(rows.amax(1) / SNAP).clamp_max(height - 1)
-    kept = torch.nonzero(usable & (twice_area > 0) & (right >= left) & (bottom >= top))[:, 0]
+    boxed = torch.nonzero((right >= left) & (bottom >= top))[:, 0]  # false where anything is not a number
+    columns, rows = columns[boxed].double(), rows[boxed].double()
+    # Front faces are counter-clockwise with y up, so with y down b→a→c is the positive turn.
+    (ax, bx, cx), (ay, by, cy) = columns.unbind(1), rows.unbind(1)
+    twice_area = (ax - bx) * (cy - by) - (ay - by) * (cx - bx)
+    front = torch.nonzero(twice_area > 0)[:, 0]
+    kept, columns, rows, twice_area = boxed[front], columns[front], rows[front], twice_area[front]
+    left, top, right, bottom = left[kept], top[kept], right[kept], bottom[kept]
 
-    keys = torch.full((count * height * width,), EMPTY_KEY, dtype=torch.int64, device=projected.device)
-    columns, rows, depths, twice_area = (
-        columns[kept],
-        rows[kept],
-        corners[kept, :, 2].double(),
-        twice_area[kept],
-    )
-    left, top = left[kept].long(), top[kept].long()
-    box_width = right[kept].long() - left + 1
-    box_size = box_width * (bottom[kept].long() - top + 1)
+    image, face = kept // max(len(triangles), 1), kept % max(len(triangles), 1)
+    depths = projected[:, :, 2].reshape(-1)[image[:, None] * projected.shape[1] + triangles[face]].double()
+    tables = _edge_tables(columns, rows, left.double() * SNAP, top.double() * SNAP)
+    first_pixel = (image * height + top.long()) * width + left.long()
+    box_width = (right - left).long() + 1
+    box_size = box_width * ((bottom - top).long() + 1)
+
+    keys = torch.full((len(projected) * height * width,), EMPTY_KEY, device=projected.device)
     for part in _parts(box_size):
-        owner = torch.repeat_interleave(
-            torch.arange(part.start, part.stop, device=kept.device), box_size[part]
-        )
-        ends = box_size[part].cumsum(0)
-        within = torch.arange(len(owner), device=kept.device) - (ends - box_size[part])[owner - part.start]
-        column = left[owner] + within % box_width[owner]
-        row = top[owner] + within // box_width[owner]
-        x, y = (column * SNAP).double(), (row * SNAP).double()
-        weights = [
-            _edge(columns, rows, second, first, x, y, owner) for first, second in ((1, 2), (2, 0), (0, 1))
-        ]
-        inside = torch.ones_like(owner, dtype=torch.bool)
-        for weight, (first, second) in zip(weights, ((1, 2), (2, 0), (0, 1)), strict=True):
-            owned = _owns_its_edge(columns, rows, second, first)[owner]
-            inside &= (weight > 0) | ((weight == 0) & owned)
-        owner, column, row = owner[inside], column[inside], row[inside]
-        weighted = [weight[inside] * depths[owner, corner] for corner, weight in enumerate(weights)]
-        depth = ((weighted[0] + weighted[1] + weighted[2]) / twice_area[owner]).float() + 0.0
-        face, batch = kept[owner] % len(triangles), kept[owner] // len(triangles)
-        pixel = (batch * height + row) * width + column
-        keys.scatter_reduce_(0, pixel, _sortable(depth) << 32 | (LARGEST_ID - face), "amax")
+        sizes = box_size[part]
+        members = torch.arange(part.start, part.stop, device=kept.device)
+        owner = torch.repeat_interleave(members, sizes)
+        starts = torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+        within, across = torch.arange(len(owner), device=kept.device) - starts, box_width[owner]
+        down = within // across
+        right_of_left = within - down * across
+        start, per_column, per_row, unowned = (table[owner] for table in tables)
+        weights = start + per_column * right_of_left[:, None] + per_row * down[:, None]
+        inside = torch.nonzero((weights >= unowned).all(1))[:, 0]
+        owner, weights = owner[inside], weights[inside]
+        weighted = weights * depths[owner]
+        depth = (weighted[:, 0] + weighted[:, 1] + weighted[:, 2]) / twice_area[owner]
+        pixel = first_pixel[owner] + down[inside] * width + right_of_left[inside]
+        key = _sortable(depth.float() + 0.0) << 32 | (LARGEST_ID - face[owner])
+        keys.scatter_reduce_(0, pixel, key, "amax")
     ids = torch.where(keys == EMPTY_KEY, -1, LARGEST_ID - (keys & 0xFFFFFFFF))
-    return ids.view(count, height, width)
+    return ids.view(len(projected), height, width)
 
 
 def fragments_from_ids(
@@ -162,20 +160,19 @@ def _gather(values: Tensor, rows: Tensor) -> Tensor:
     return values.reshape(-1, values.shape[-1]).index_select(0, rows.flatten()).view(*rows.shape, -1)
 
 
-def _edge(
-    columns: Tensor, rows: Tensor, a: int, b: int, x: Tensor, y: Tensor, owner: Tensor | None = None
-) -> Tensor:
-    """Edge function of the line from corner a to corner b at (x, y): exact, positive inside a front face."""
-    ax, ay, bx, by = columns[:, a], rows[:, a], columns[:, b], rows[:, b]
-    if owner is not None:
-        ax, ay, bx, by = ax[owner], ay[owner], bx[owner], by[owner]
-    return (bx - ax) * (y - ay) - (by - ay) * (x - ax)
+def _edge_tables(columns: Tensor, rows: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """Four (T, 3) tables of each triangle's edge functions, the one that is zero opposite corner k in place
+    k.
 
-
-def _owns_its_edge(columns: Tensor, rows: Tensor, a: int, b: int) -> Tensor:
-    """Whether pixel centres exactly on the edge a→b are this triangle's: true one way along an edge."""
-    down, across = rows[:, b] - rows[:, a], columns[:, b] - columns[:, a]
-    return (down > 0) | ((down == 0) & (across > 0))
+    Value at (x, y), change per pixel to the right, change per pixel down, and the smallest value that is
+    inside: 0 where pixel centres on the edge are this triangle's, else 1. They are its own for one of the
+    two directions in which an edge can be walked, so that no centre counts twice.
+    """
+    from_column, from_row = columns[:, PREVIOUS_CORNER], rows[:, PREVIOUS_CORNER]
+    across, down = columns[:, NEXT_CORNER] - from_column, rows[:, NEXT_CORNER] - from_row
+    value = across * (y[:, None] - from_row) - down * (x[:, None] - from_column)
+    unowned = (down < 0) | ((down == 0) & (across < 0))
+    return value, -down * SNAP, across * SNAP, unowned.double()
 
 
 def _sortable(depth: Tensor) -> Tensor:
