@@ -53,7 +53,8 @@ class DatasetConfig:
     root: folder or URL; empty takes the synthesized one of the same source. landmarks: URL of a csv with 68 points per
     picture. undetected: what to do with its rows marked as guessed. split: the official partition or by identity, where
     `held_out` is the share of identities (or of files, where identities are unknown) kept for validation and for test each.
-    ground_truth: name of the morphable model that the dataset's own coefficients belong to, if any.
+    ground_truth: name of the morphable model that the dataset's own coefficients belong to, if any. celeba: CelebA's own
+    folder, from which CelebAMask-HQ takes partition and identities. fit: whether its faces are fitted and projected.
     """
 
     name: str
@@ -65,6 +66,7 @@ class DatasetConfig:
     held_out: float = 0.1
     limit: int | None = None
     ground_truth: str = ""
+    celeba: str = ""
     fit: bool = True
 
 
