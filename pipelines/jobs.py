@@ -65,7 +65,8 @@ def _run_on_ray(
             "no Ray session: start one with pipelines.cluster_session first, or pass workers=0"
         )
     limit = max_in_flight or max(2, int(2 * ray.cluster_resources().get("CPU", 1)))
-    task = ray.remote(function).options(name=label, num_cpus=cpus, max_retries=MAX_RETRIES)
+    task: Any = ray.remote(_call).options(name=label, num_cpus=cpus, max_retries=MAX_RETRIES)
+    shared = ray.put(function)
     results: dict[int, Any] = {}
     place_of: dict[Any, int] = {}
     waiting = iter(enumerate(items))
@@ -73,7 +74,7 @@ def _run_on_ray(
         while len(results) < len(items):
             while len(place_of) < limit and (following := next(waiting, None)) is not None:
                 place, item = following
-                place_of[task.remote(item)] = place
+                place_of[task.remote(shared, item)] = place
             finished, _ = ray.wait(list(place_of), num_returns=1)
             for reference in finished:
                 results[place_of[reference]] = _result_of(reference)
@@ -83,6 +84,10 @@ def _run_on_ray(
         for reference in place_of:
             ray.cancel(reference, force=False)
     return [results[place] for place in range(len(items))]
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)
 
 
 def _result_of(reference: Any) -> Any:

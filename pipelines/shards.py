@@ -1,0 +1,300 @@
+"""Write a shard set: slices of a sorted list, one Ray task per tar, byte-identical however many workers there
+are.
+
+The only file that knows webdataset. Each task writes its tar to a temporary file, publishes it, and then
+publishes `parts/{shard}.json` with its rows; a task whose part is there with the same slice and settings is
+skipped, so a stopped job goes on where it was. The driver merges the parts and writes the manifest last.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import IO, Any
+
+from facefill.errors import UserError
+from pipelines import jobs, storage
+from pipelines.manifest import (
+    SPLITS,
+    Manifest,
+    Rejected,
+    Row,
+    ShardFile,
+    load_manifest,
+    row_from_dict,
+    rows_as_dicts,
+    save_manifest,
+)
+from pipelines.sources.records import Listing
+
+SHARD_FORMAT = 1  # counts up when the stored bytes of the same input change
+TAR_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One sample ready to be stored; members: extension -> bytes; the rest is for its manifest row."""
+
+    key: str
+    identity: int
+    source: str
+    similarity: tuple[float, ...]
+    landmarks: int
+    members: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one shard is made of; `items` are handed to the set's `prepare` together."""
+
+    shard: str
+    split: str
+    items: tuple[Any, ...]
+
+
+Prepare = Callable[[Sequence[Any]], Iterable[Prepared | Rejected]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    digest: str
+    file: ShardFile | None
+    rows: tuple[Row, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def shard_dataset(
+    listing: Listing,
+    folder: str,
+    *,
+    samples_per_shard: int,
+    config: Mapping[str, Any],
+    workers: int | None = None,
+    on_progress: jobs.Progress | None = None,
+) -> Manifest:
+    """Align every listed picture and store it below `folder`; what is there already and valid is kept.
+
+    config: the settings that made the listing, for config.json. workers=0: in this process. Raises UserError
+    when no picture can be used.
+    """
+    from pipelines.align import prepare_records
+
+    slices = slices_by_split(listing, samples_per_shard)
+    return write_shard_set(
+        folder,
+        listing.dataset,
+        slices,
+        prepare_records,
+        config={"samples_per_shard": samples_per_shard, **config},
+        rejected=listing.rejected,
+        workers=workers,
+        on_progress=on_progress,
+    )
+
+
+def slices_by_split(listing: Listing, samples_per_shard: int) -> list[Slice]:
+    """The sorted records cut into shards of a fixed number of records, split by split."""
+    slices = []
+    for split in SPLITS:
+        records = [record for record in listing.records if record.split == split]
+        for number, start in enumerate(range(0, len(records), samples_per_shard)):
+            name = f"{listing.dataset}-{split}-{number:06d}.tar"
+            slices.append(Slice(name, split, tuple(records[start : start + samples_per_shard])))
+    return slices
+
+
+def write_shard_set(
+    folder: str,
+    dataset: str,
+    slices: Sequence[Slice],
+    prepare: Prepare,
+    *,
+    config: Mapping[str, Any],
+    rejected: Sequence[Rejected] = (),
+    workers: int | None = None,
+    on_progress: jobs.Progress | None = None,
+) -> Manifest:
+    """Store what `prepare` makes of every slice, one tar each, and the manifest.
+
+    prepare is a module-level function (or a partial of one): the items of a slice -> samples or rejections,
+    in order. config must name everything that the bytes depend on besides the items: it decides what can be
+    kept.
+    """
+    settings = {"format": SHARD_FORMAT, **config}
+    digests = [_digest(settings, piece) for piece in slices]
+    plan = hashlib.sha256(repr((digests, tuple(rejected))).encode()).hexdigest()
+    settings["plan"] = plan
+    finished = _finished_set(folder, plan)
+    if finished is not None:
+        return finished
+    storage.remove(storage.join(folder, "manifest.parquet"))  # from now on the old set is not valid
+    results = jobs.run_tasks(
+        partial(_write_shard, folder, prepare),
+        list(zip(slices, digests, strict=True)),
+        label=f"shard {dataset}",
+        workers=workers,
+        on_progress=on_progress,
+    )
+    parts = [_part_from_json(text) for text in results]
+    manifest = Manifest(
+        folder=folder,
+        dataset=dataset,
+        rows=tuple(row for part in parts for row in part.rows),
+        shards=tuple(part.file for part in parts if part.file is not None),
+        rejected=tuple(
+            sorted([*rejected, *(r for part in parts for r in part.rejected)], key=lambda r: r.key)
+        ),
+        config=settings,
+    )
+    _check(manifest)
+    save_manifest(manifest)
+    _remove_strays(folder, {piece.shard for piece in slices})
+    return manifest
+
+
+def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> str:
+    """Write and publish one tar and its part, unless they are there; gives the part's JSON."""
+    piece, digest = task
+    part_url = storage.join(folder, "parts", f"{piece.shard}.json")
+    tar_url = storage.join(folder, piece.shard)
+    if (kept := _finished_part(part_url, tar_url, digest)) is not None:
+        return kept
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    with storage.open(tar_url, "wb") as file:
+        stream = _Measured(file)
+        _write_tar(stream, prepare(piece.items), piece, rows, rejected)
+    written = ShardFile(piece.shard, stream.md5.hexdigest(), len(rows), stream.size)
+    if not rows:
+        storage.remove(tar_url)
+    text = _part_as_json(_Part(digest, written if rows else None, tuple(rows), tuple(rejected)))
+    storage.write_text(part_url, text)
+    return text
+
+
+def _write_tar(
+    stream: "_Measured",
+    prepared: Iterable[Prepared | Rejected],
+    piece: Slice,
+    rows: list[Row],
+    rejected: list[Rejected],
+) -> None:
+    from webdataset import TarWriter
+
+    with TarWriter(stream, mtime=0, encoder=False) as writer:
+        for sample in prepared:
+            if isinstance(sample, Rejected):
+                rejected.append(sample)
+                continue
+            offsets = _member_offsets(writer.tarstream.offset, sample.members)
+            writer.write({"__key__": sample.key, **sample.members})
+            names = sorted(sample.members)
+            row = Row(
+                key=sample.key,
+                shard=piece.shard,
+                index=len(rows),
+                split=piece.split,
+                source=sample.source,
+                identity=sample.identity,
+                sha256=members_sha256(sample.members),
+                members=tuple(names),
+                offsets=tuple(offsets),
+                sizes=tuple(len(sample.members[name]) for name in names),
+                similarity=sample.similarity,
+                landmarks=sample.landmarks,
+                has_parsing="parsing.png" in sample.members,
+            )
+            rows.append(row)
+
+
+def _member_offsets(start: int, members: Mapping[str, bytes]) -> list[int]:
+    """Where each member's bytes will lie: in the writer's order a header block, then whole data blocks."""
+    offsets = []
+    for name in sorted(members):
+        offsets.append(start + TAR_BLOCK)
+        start += TAR_BLOCK + -(-len(members[name]) // TAR_BLOCK) * TAR_BLOCK
+    return offsets
+
+
+def members_sha256(members: Mapping[str, bytes]) -> str:
+    """One checksum of all members' names and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(members):
+        digest.update(f"{name} {len(members[name])}\n".encode())
+        digest.update(members[name])
+    return digest.hexdigest()
+
+
+class _Measured:
+    """A file that only grows, with its checksum and size."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.md5, self.size = file, hashlib.md5(usedforsecurity=False), 0
+
+    def write(self, data: bytes) -> int:
+        self.md5.update(data)
+        self.size += len(data)
+        return self.file.write(data)
+
+
+def _digest(settings: Mapping[str, Any], piece: Slice) -> str:
+    """What a shard's bytes depend on."""
+    content = json.dumps(settings, sort_keys=True) + repr((piece.shard, piece.split, piece.items))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _finished_set(folder: str, plan: str) -> Manifest | None:
+    if not storage.exists(storage.join(folder, "manifest.parquet")):
+        return None
+    manifest = load_manifest(folder)
+    return manifest if manifest.config.get("plan") == plan else None
+
+
+def _finished_part(part_url: str, tar_url: str, digest: str) -> str | None:
+    try:
+        text = storage.read_text(part_url)
+        part = _part_from_json(text)
+        whole = part.file is None or storage.size(tar_url) == part.file.filesize
+    except FileNotFoundError:
+        return None
+    return text if whole and part.digest == digest else None
+
+
+def _part_as_json(part: _Part) -> str:
+    content = {
+        "digest": part.digest,
+        "file": None if part.file is None else asdict(part.file),
+        "rows": rows_as_dicts(part.rows),
+        "rejected": rows_as_dicts(part.rejected),
+    }
+    return json.dumps(content, sort_keys=True)
+
+
+def _part_from_json(text: str) -> _Part:
+    content = json.loads(text)
+    return _Part(
+        digest=content["digest"],
+        file=None if content["file"] is None else ShardFile(**content["file"]),
+        rows=tuple(row_from_dict(row) for row in content["rows"]),
+        rejected=tuple(Rejected(**row) for row in content["rejected"]),
+    )
+
+
+def _check(manifest: Manifest) -> None:
+    if not manifest.rows:
+        reason = manifest.rejected[0] if manifest.rejected else None
+        first = f"; the first: {reason.source}: {reason.reason}" if reason else ""
+        raise UserError(f"{manifest.dataset}: none of its pictures can be used{first}")
+    seen: set[str] = set()
+    for row in manifest.rows:
+        if row.key in seen:
+            raise UserError(f"{row.source}: a second picture with the key {row.key}; rename one of the two")
+        seen.add(row.key)
+
+
+def _remove_strays(folder: str, shards: set[str]) -> None:
+    """Tars and parts of an earlier plan that the manifest does not know."""
+    for url in storage.list_files(folder, (".tar", ".tar.json")):
+        if storage.name_of(url).removesuffix(".json") not in shards:
+            storage.remove(url)

@@ -1,0 +1,156 @@
+"""300W-3D, 300W-LP and AFLW2000-3D: folders of .jpg with a .mat of the same name (facts sheet 10.2, 10.3).
+
+The files count pixels from 1 (MATLAB) and their camera has y up: column = X_x, row = height + 1 - X_y. Here
+pixels count from 0 and the translation's y points down, so t_x becomes t_x - 1 and t_y becomes height - t_y.
+The angles and the order Rx·Ry·Rz are ours already. Coefficients stay raw: they belong to the Basel model and
+come multiplied by sigma.
+"""
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facefill.errors import UserError
+from facefill.landmarks import MIRROR_68
+from facefill.samples import NUM_EXPRESSION, NUM_IDENTITY
+from pipelines import storage
+from pipelines.manifest import UNKNOWN_IDENTITY, Rejected
+from pipelines.sources.records import (
+    Listing,
+    RejectedSample,
+    SourceSample,
+    key_of,
+    read_picture,
+    split_by_share,
+    stem_of,
+)
+
+SUBSETS = ("AFW", "HELEN", "IBUG", "LFPW")
+TEST_SUBSET = "AFLW2000"
+
+
+@dataclass(frozen=True)
+class ThreeHundredWOptions:
+    """How to read a folder of subsets.
+
+    dataset: the name in keys and tars; flips: also the mirrored copies (`AFW_Flip` ...); held_out: share of
+    the photographs for test and for validation each (people are unknown here; all views of one photograph
+    share a split). AFLW2000, where it is present, is for test as a whole.
+    """
+
+    dataset: str = "300w_3d"
+    flips: bool = False
+    held_out: float = 0.1
+
+
+@dataclass(frozen=True)
+class ThreeHundredWRecord:
+    """One picture and its .mat."""
+
+    key: str
+    split: str
+    source: str
+    annotation: str
+    mirrored: bool = False
+    identity: int = UNKNOWN_IDENTITY
+
+    def load(self) -> SourceSample:
+        """Read picture, landmarks and parameters. Raises RejectedSample that names the field."""
+        from facefill.photographs import decode_photograph
+
+        picture = read_picture(self.source)
+        fields = _read_mat(self.annotation)
+        try:
+            height = decode_photograph(picture, storage.name_of(self.source)).shape[0]
+        except UserError as error:
+            raise RejectedSample(str(error)) from None
+        landmarks = landmarks_of(fields)
+        if self.mirrored:  # the release mirrors the points' places but keeps their order: put it right
+            landmarks = landmarks[list(MIRROR_68)]
+        return SourceSample(picture, landmarks, parameters=parameters_of(fields, height))
+
+
+def list_records(root: str, options: ThreeHundredWOptions) -> Listing:
+    """Every .jpg with its .mat in the subset folders below root. Raises UserError when there is none."""
+    wanted = [*SUBSETS, TEST_SUBSET, *(f"{name}_Flip" for name in SUBSETS if options.flips)]
+    records: list[ThreeHundredWRecord] = []
+    rejected: list[Rejected] = []
+    found = []
+    for subset in wanted:
+        files = set(storage.list_files(storage.join(root, subset), recursive=False))
+        pictures = sorted(file for file in files if file.endswith(".jpg"))
+        found += [subset] if pictures else []
+        for picture in pictures:
+            mirrored = subset.endswith("_Flip")  # with the originals' file names
+            stem = stem_of(picture) + ("_flip" if mirrored else "")
+            key, annotation = key_of(options.dataset, stem), picture[: -len(".jpg")] + ".mat"
+            if annotation not in files:
+                rejected.append(Rejected(key, picture, f"{storage.name_of(annotation)} is absent"))
+                continue
+            split = (
+                "test" if subset == TEST_SUBSET else split_by_share(photograph_of(picture), options.held_out)
+            )
+            records.append(ThreeHundredWRecord(key, split, picture, annotation, mirrored))
+    if not found:
+        raise UserError(
+            f"{root}: no pictures found; expected folders {', '.join(wanted)} with .jpg and .mat files"
+        )
+    absent = [subset for subset in SUBSETS if subset not in found]
+    notes = (f"{root}: read {', '.join(found)}" + (f"; absent: {', '.join(absent)}" if absent else ""),)
+    return Listing(options.dataset, tuple(sorted(records, key=lambda r: r.key)), tuple(rejected), notes)
+
+
+def photograph_of(picture: str) -> str:
+    """The photograph a picture was made from: its name less the numbers of the face and the turned view."""
+    return re.sub(r"(_\d{1,2})+$", "", stem_of(picture))
+
+
+def landmarks_of(fields: Mapping[str, Any]) -> NDArray[np.float64]:
+    """(68, 2) 0-based pixels: pt3d_68's first two rows where it is there (AFLW2000-3D), else pt2d."""
+    if "pt3d_68" in fields:
+        points = _numbers(fields, "pt3d_68", (3, 68))[:2]
+    else:
+        points = _numbers(fields, "pt2d", (2, 68))
+    return points.T - 1
+
+
+def parameters_of(fields: Mapping[str, Any], height: int) -> NDArray[np.float64]:
+    """(234,): raw shape, raw expression, scale, pitch, yaw, roll, translation (column, row), 0-based."""
+    shape = _numbers(fields, "Shape_Para", (NUM_IDENTITY, 1)).ravel()
+    expression = _numbers(fields, "Exp_Para", (NUM_EXPRESSION, 1)).ravel()
+    pitch, yaw, roll, x, y, _, scale = _numbers(fields, "Pose_Para", (1, 7)).ravel()
+    if scale <= 0:
+        raise RejectedSample(f"Pose_Para: the scale is {scale:g}, expected a positive one")
+    return np.array([*shape, *expression, scale, pitch, yaw, roll, x - 1, height - y])
+
+
+def _read_mat(url: str) -> Mapping[str, Any]:
+    import scipy.io
+
+    try:
+        data = storage.read_bytes(url)
+    except FileNotFoundError:
+        raise RejectedSample(f"{storage.name_of(url)} is absent") from None
+    try:
+        return scipy.io.loadmat(io.BytesIO(data))
+    except Exception as error:  # scipy raises a dozen kinds for damaged files
+        raise RejectedSample(f"{storage.name_of(url)} is not a .mat file that can be read: {error}") from None
+
+
+def _numbers(fields: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    if name not in fields:
+        raise RejectedSample(f"{name} is missing in the .mat file")
+    try:
+        values = np.asarray(fields[name], np.float64)
+    except (TypeError, ValueError):
+        raise RejectedSample(f"{name} does not hold numbers") from None
+    if values.shape != shape:
+        raise RejectedSample(f"{name} has shape {values.shape}, expected {shape}")
+    if not np.isfinite(values).all():
+        raise RejectedSample(f"{name} holds NaN or infinite values")
+    return values
