@@ -1,0 +1,143 @@
+"""A linear face model: mean, identity and expression bases, landmarks, mirror pairs, texel coordinates.
+
+The networks see standardised coefficients: 199 of identity and 29 of expression, unit variance (facts 3 and
+10.4). Vertices in micrometres: x to the image's right for a frontal face, y up, z out of the face.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facefill.errors import UserError
+from facefill.geometry.shapes import check_shape
+
+IDENTITY_COUNT = 199
+EXPRESSION_COUNT = 29
+LANDMARK_COUNT = 68
+UV_ROWS, UV_COLUMNS = 192, 256
+
+
+@dataclass(frozen=True)
+class MorphableModel:
+    """Everything about a face model that does not change while it is used.
+
+    name; mean (V, 3) µm; identity_basis (199, V, 3) and expression_basis (29, V, 3), µm for a coefficient of
+    1; identity_sigma (199,) and expression_sigma (29,), root mean square vertex displacement in µm of that
+    coefficient; triangles (F, 3) int64, counter-clockwise from outside; landmarks (68,) int64 vertex ids in
+    iBUG order; mirror (V,) int64 partner of each vertex; uv (V, 2) float32 [column, row] in texels of the 192
+    x 256 atlas, pixel centres at integers; mean_albedo (3, 192, 256) in [0, 1].
+    """
+
+    name: str
+    mean: Tensor
+    identity_basis: Tensor
+    expression_basis: Tensor
+    identity_sigma: Tensor
+    expression_sigma: Tensor
+    triangles: Tensor
+    landmarks: Tensor
+    mirror: Tensor
+    uv: Tensor
+    mean_albedo: Tensor
+
+    def __post_init__(self) -> None:
+        check_shape("mean", self.mean, "V", 3)
+        vertex_count = len(self.mean)
+        check_shape("identity_basis", self.identity_basis, IDENTITY_COUNT, vertex_count, 3)
+        check_shape("expression_basis", self.expression_basis, EXPRESSION_COUNT, vertex_count, 3)
+        check_shape("identity_sigma", self.identity_sigma, IDENTITY_COUNT)
+        check_shape("expression_sigma", self.expression_sigma, EXPRESSION_COUNT)
+        check_shape("triangles", self.triangles, "F", 3)
+        check_shape("landmarks", self.landmarks, LANDMARK_COUNT)
+        check_shape("mirror", self.mirror, vertex_count)
+        check_shape("uv", self.uv, vertex_count, 2)
+        check_shape("mean_albedo", self.mean_albedo, 3, UV_ROWS, UV_COLUMNS)
+
+    def to(self, device: torch.device | str) -> "MorphableModel":
+        """The same model with its tensors on `device`."""
+        return MorphableModel(self.name, **{name: value.to(device) for name, value in _tensors(self).items()})
+
+
+def vertices_from_coefficients(model: MorphableModel, identity: Tensor, expression: Tensor) -> Tensor:
+    """Vertices (N, V, 3) in µm from identity (N, 199) and expression (N, 29), both standardised."""
+    check_shape("identity", identity, "N", IDENTITY_COUNT)
+    check_shape("expression", expression, len(identity), EXPRESSION_COUNT)
+    return linear_vertices(model.mean, model.identity_basis, model.expression_basis, identity, expression)
+
+
+def linear_vertices(
+    mean: Tensor, identity_basis: Tensor, expression_basis: Tensor, identity: Tensor, expression: Tensor
+) -> Tensor:
+    """mean (V, 3) + identity (N, 199) · identity_basis + expression (N, 29) · expression_basis -> (N, V, 3)."""
+    flat = torch.addmm(mean.reshape(1, -1), identity, identity_basis.reshape(len(identity_basis), -1))
+    flat = torch.addmm(flat, expression, expression_basis.reshape(len(expression_basis), -1))
+    return flat.reshape(-1, *mean.shape)
+
+
+def mirror_coefficients(model: MorphableModel) -> Tensor:
+    """(228, 228) matrix M: coefficients (N, 228) @ M describe the mirrored face (identity first).
+
+    Diagonal ±1 where every component is symmetric or antisymmetric; otherwise the least-squares map of each
+    mirrored component onto the components of its own kind (identity or expression).
+    """
+    matrix = torch.zeros(IDENTITY_COUNT + EXPRESSION_COUNT, IDENTITY_COUNT + EXPRESSION_COUNT)
+    start = 0
+    for basis in (model.identity_basis, model.expression_basis):
+        flat = basis.reshape(len(basis), -1).double()
+        mirrored = (basis[:, model.mirror] * basis.new_tensor([-1, 1, 1])).reshape(len(basis), -1).double()
+        sign = torch.sign((flat * mirrored).sum(1))
+        if torch.equal(mirrored, sign[:, None] * flat):
+            block = torch.diag(sign)
+        else:
+            block = torch.linalg.lstsq(flat.T, mirrored.T).solution.T
+        stop = start + len(basis)
+        matrix[start:stop, start:stop] = block.float().cpu()
+        start = stop
+    return matrix.to(model.mean.device)
+
+
+def checksum(model: MorphableModel) -> str:
+    """sha256 (hex) over the names, types, shapes and bytes of all fields: the identity of a model."""
+    digest = hashlib.sha256(model.name.encode())
+    for name, value in _tensors(model).items():
+        array = np.ascontiguousarray(value.cpu().numpy())
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_model(model: MorphableModel, path: Path) -> None:
+    """Write a model as .npz (no pickle inside), complete or not at all."""
+    arrays = {name: value.cpu().numpy() for name, value in _tensors(model).items()}
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, name=np.array(model.name), **arrays)
+    os.replace(partial, path)
+
+
+def load_model(path: Path) -> MorphableModel:
+    """Read what save_model wrote.
+
+    Raises UserError when the file is missing or holds something else.
+    """
+    if not path.is_file():
+        raise UserError(f"no morphable model at {path}: give the .npz that was saved for this run")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            tensors = {
+                field.name: torch.from_numpy(stored[field.name])
+                for field in fields(MorphableModel)
+                if field.name != "name"
+            }
+            return MorphableModel(name=str(stored["name"]), **tensors)
+    except (KeyError, ValueError, OSError) as error:
+        raise UserError(f"{path} is not a morphable model of this program: {error}") from error
+
+
+def _tensors(model: MorphableModel) -> dict[str, Tensor]:
+    return {field.name: getattr(model, field.name) for field in fields(model) if field.name != "name"}

@@ -1,0 +1,113 @@
+"""The UV atlas: which triangle covers each texel, 192 rows x 256 columns, mirror-symmetric about column 127.5.
+
+Only the image-left half is rasterized; the other half is its mirror image texel by texel, so that flip_uv is
+the exact mirror map (the released map is off by one texel, facts 2.3).
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facefill.geometry.mesh import mirror_triangles
+from facefill.geometry.morphable_model import UV_COLUMNS, UV_ROWS, MorphableModel
+from facefill.geometry.shapes import check_shape
+
+
+@dataclass(frozen=True)
+class UVAtlas:
+    """texel_triangle (192, 256) int64, -1 where empty; texel_vertices (192, 256, 3) int64, 0 where empty;
+    texel_barycentric (192, 256, 3) float32, 0 where empty; face (192, 256) bool."""
+
+    texel_triangle: Tensor
+    texel_vertices: Tensor
+    texel_barycentric: Tensor
+    face: Tensor
+
+    def to(self, device: torch.device | str) -> "UVAtlas":
+        """The same atlas with its tensors on `device`."""
+        return UVAtlas(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def build_atlas(model: MorphableModel) -> UVAtlas:
+    """Rasterize a model's texel coordinates.
+
+    Raises ValueError when the triangles or the texel coordinates are not mirror-symmetric.
+    """
+    triangles, mirror = model.triangles.cpu().numpy(), model.mirror.cpu().numpy()
+    return rasterize_atlas(model.uv.cpu().numpy().astype(np.float64), triangles, mirror)
+
+
+def rasterize_atlas(
+    uv: NDArray[np.float64], triangles: NDArray[np.int64], mirror: NDArray[np.int64]
+) -> UVAtlas:
+    """The atlas of uv (V, 2) [column, row], triangles (F, 3) and vertex partners (V,)."""
+    if not np.array_equal(uv[mirror], np.stack([UV_COLUMNS - 1 - uv[:, 0], uv[:, 1]], 1)):
+        raise ValueError("the texel coordinates are not mirror-symmetric about column 127.5")
+    partner = mirror_triangles(triangles, mirror)
+    triangle, barycentric = _cover_left_half(uv, triangles)
+    covered = triangle >= 0
+    vertices = np.where(covered[..., None], triangles[triangle], 0)
+    mirrored_triangle = np.where(covered, partner[triangle], -1)[:, ::-1]
+    mirrored_vertices = np.where(covered[..., None], triangles[partner[triangle]], 0)
+    # a partner may list its corners in another order: each takes the weight of the corner it mirrors
+    same = mirror[mirrored_vertices][..., :, None] == vertices[..., None, :]
+    mirrored_barycentric = (same * barycentric[..., None, :]).sum(-1)[:, ::-1]
+    texel_triangle = np.concatenate([triangle, mirrored_triangle], axis=1)
+    texel_vertices = np.concatenate([vertices, mirrored_vertices[:, ::-1]], axis=1)
+    weights = np.concatenate([barycentric, mirrored_barycentric], axis=1).astype(np.float32)
+    face = texel_triangle >= 0
+    return UVAtlas(
+        *(torch.from_numpy(a) for a in (texel_triangle, texel_vertices, weights * face[..., None], face))
+    )
+
+
+def uv_from_vertices(values: Tensor, atlas: UVAtlas) -> Tensor:
+    """Vertex values (N, V, C) -> UV maps (N, C, 192, 256), barycentric, 0 where the atlas is empty."""
+    check_shape("values", values, "N", "V", "C")
+    corners = values[:, atlas.texel_vertices]
+    blended = (corners * atlas.texel_barycentric[..., None].to(values.dtype)).sum(-2)
+    return blended.permute(0, 3, 1, 2)
+
+
+def flip_uv(uv_map: Tensor) -> Tensor:
+    """The mirror image of UV maps (..., 192, 256)."""
+    return torch.flip(uv_map, (-1,))
+
+
+def _cover_left_half(
+    uv: NDArray[np.float64], triangles: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Triangle (192, 128) and barycentric (192, 128, 3) of the image-left texels; the lowest id wins on an edge."""
+    corners = uv[triangles]
+    low = np.ceil(corners.min(1)).astype(np.int64)
+    high = np.floor(corners.max(1)).astype(np.int64)
+    low, high = np.maximum(low, 0), np.minimum(high, [UV_COLUMNS // 2 - 1, UV_ROWS - 1])
+    size = np.maximum(high - low + 1, 0)
+    count = size[:, 0] * size[:, 1]
+    candidate = np.repeat(np.arange(len(triangles)), count)
+    within = np.arange(len(candidate)) - np.repeat(np.cumsum(count) - count, count)
+    column = low[candidate, 0] + within % size[candidate, 0]
+    row = low[candidate, 1] + within // size[candidate, 0]
+    weights = _barycentric(np.stack([column, row], 1).astype(np.float64), corners[candidate])
+    inside = (weights >= 0).all(1)
+    candidate, column, row, weights = candidate[inside], column[inside], row[inside], weights[inside]
+    triangle = np.full((UV_ROWS, UV_COLUMNS // 2), -1, dtype=np.int64)
+    barycentric = np.zeros((UV_ROWS, UV_COLUMNS // 2, 3))
+    triangle[row[::-1], column[::-1]] = candidate[::-1]
+    barycentric[row[::-1], column[::-1]] = weights[::-1]
+    return triangle, barycentric
+
+
+def _barycentric(point: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (n, 3) of points (n, 2) in triangles (n, 3, 2); negative outside, nan without area."""
+    opposite = [_cross(corners[:, (k + 1) % 3] - point, corners[:, (k + 2) % 3] - point) for k in range(3)]
+    total = opposite[0] + opposite[1] + opposite[2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack(opposite, 1) / total[:, None]
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
