@@ -1,0 +1,83 @@
+"""From the run's settings to training jobs: what `facefill train` and `facefill sweep` call."""
+
+import hashlib
+from dataclasses import asdict, replace
+
+from facefill.geometry.default_model import default_model
+from facefill.geometry.morphable_model import checksum
+from pipelines import storage
+from pipelines.config import RunConfig, config_tree
+from pipelines.progress import Progress, brief
+from pipelines.steps import data_of, parents_of, training_of
+from pipelines.sweep import SweepPlan, run_sweep
+from pipelines.tracking import Tracking, ended, git_commit, open_run, tracking_address
+from pipelines.train import train_stage
+from pipelines.train_job import TrainJob
+from pipelines.workflow import Outcome
+
+
+def job_of(config: RunConfig, stage: str, digest: str) -> TrainJob:
+    """The training job of a stage; `digest` names its settings and inputs."""
+    training = training_of(config, stage)
+    model = default_model()
+    return TrainJob(
+        stage=stage,
+        config=config_tree(getattr(config.stages, stage).model),
+        output=config.output,
+        digest=digest,
+        data=data_of(config, stage),
+        steps=training.steps,
+        batch_size=training.batch_size,
+        parents={parent: storage.join(config.output, "weights", parent) for parent in parents_of(config, stage)},
+        card={"model": {"name": model.name, "checksum": checksum(model)}},
+        seed=config.seed,
+        workers=training.workers,
+        gpu=training.gpu,
+        threads_per_worker=training.threads,
+        loader_threads=training.loader_threads,
+        report_every=training.report_every,
+        checkpoint_every=training.checkpoint_every,
+        evaluate_batches=training.evaluate_batches,
+    )
+
+
+def train(config: RunConfig, stage: str, digest: str, progress: Progress) -> Outcome:
+    """Train a stage, or go on with it, in one MLflow run."""
+    job = job_of(config, stage, digest)
+    run = open_run(
+        tracking_of(config, stage, digest),
+        f"3dfacefill/{stage}",
+        asdict(job),
+        storage.join(job.folder, "mlflow_run.json"),
+    )
+    with ended(run):
+        result = train_stage(job, progress, run)
+    written = hashlib.sha256(storage.read_bytes(storage.join(job.weights_folder, "card.json"))).hexdigest()
+    return {"digest": written, "metrics": result.metrics, "summary": brief(result.metrics, 6)}
+
+
+def sweep(config: RunConfig, digest: str, progress: Progress) -> Outcome:
+    """Search over the inpainter's settings; one table, one parent run with a child per trial."""
+    search = config.sweep
+    plan = SweepPlan(
+        space=search.space,
+        trials=search.trials,
+        steps=search.steps,
+        metric=search.metric,
+        mode=search.mode,
+        seed=config.seed,
+        concurrent=search.concurrent,
+    )
+    job = replace(job_of(config, "inpaint", digest), workers=search.workers)
+    result = run_sweep(job, plan, progress, tracking_of(config, "sweep", digest))
+    best = ", ".join(f"{key}={value}" for key, value in result.best.items())
+    return {"digest": digest, "best": dict(result.best), "table": result.table, "summary": f"best {best}"}
+
+
+def tracking_of(config: RunConfig, purpose: str, digest: str) -> Tracking:
+    """Where the runs of this config go and what they are tagged with."""
+    tags = {"stage": purpose, "seed": str(config.seed), "config": config.name, "inputs": digest}
+    commit = git_commit()
+    if commit:
+        tags["git.commit"] = commit
+    return Tracking(tracking_address(config.tracking, config.output), f"{config.name}-{purpose}-{digest[:8]}", tags)
