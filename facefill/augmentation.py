@@ -1,7 +1,7 @@
 """Random crops, flips and rectangles of training faces, each a function of the sample's own seed.
 
-A flip mirrors everything that belongs to the face: pixels, landmarks (with their left and right names), shape, pose,
-light and UV maps. A crop only moves the camera.
+A flip mirrors everything that belongs to the face: pixels, landmarks (with their left and right names),
+shape, pose, light and UV maps. A crop only moves the camera.
 """
 
 import numpy as np
@@ -25,10 +25,13 @@ def sample_generator(seed: int, purpose: int) -> np.random.Generator:
 
 
 def crop_and_flip(batch: Batch, mirror: Tensor) -> Batch:
-    """Random flip and random 224 crop of every sample (supplementary 4.3). `mirror`: (228, 228) of the model."""
+    """Random flip and random 224 crop of every sample (supplementary 4.3). `mirror`: (228, 228) of the
+    model.
+    """
     generators = [sample_generator(int(seed), 0) for seed in batch["seed"]]
     flips = torch.tensor([g.random() < 0.5 for g in generators], device=batch["image"].device)
-    offsets = [tuple(int(v) for v in g.integers(0, ALIGNED - CROP + 1, 2)) for g in generators]
+    corners = [g.integers(0, ALIGNED - CROP + 1, 2) for g in generators]
+    offsets = [(int(column), int(row)) for column, row in corners]
     return crop(flip(batch, flips, mirror), offsets)
 
 
@@ -80,7 +83,9 @@ def crop(batch: Batch, offsets: list[tuple[int, int]]) -> Batch:
 
 
 def rectangles(batch: Batch, share: float = 1.0) -> Tensor:
-    """(N, 1, 224, 224) random rectangles (facts 7.1), 1 = missing; a sample gets one with probability `share`."""
+    """(N, 1, 224, 224) random rectangles (facts 7.1), 1 = missing; a sample gets one with probability
+    `share`.
+    """
     holes = []
     for seed in batch["seed"]:
         generator = sample_generator(int(seed), 1)

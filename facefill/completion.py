@@ -1,7 +1,7 @@
 """Complete a face: fit, unwrap, inpaint the albedo, render, blend, and refine once more (paper 3.2, Fig. 3).
 
-The pixels under the hole are replaced by mid-grey before anything looks at the image, so they cannot influence the
-result. Pixels outside the hole are returned untouched.
+The pixels under the hole are replaced by mid-grey before anything looks at the image, so they cannot
+influence the result. Pixels outside the hole are returned untouched.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ ITERATIONS = 2
 class Factors:
     """An image taken apart in UV space.
 
-    albedo (N, 3, 192, 256) in [0, 1]; visible, known (N, 1, 192, 256): seen in the image, seen and not under the hole;
-    reconstruction: the mesh with its shading and its fragments.
+    albedo (N, 3, 192, 256) in [0, 1]; visible, known (N, 1, 192, 256): seen in the image, seen and not
+    under the hole; reconstruction: the mesh with its shading and its fragments.
     """
 
     albedo: Tensor
@@ -37,8 +37,10 @@ class Factors:
 class Completion:
     """One pass of the method.
 
-    image (N, 3, H, W): blended; rendered (N, 3, H, W) and coverage (N, 1, H, W): the whole completed face; albedo, texture
-    (N, 3, 192, 256); log_sigma (N, 1, 192, 256) and image_log_sigma (N, 1, H, W): uncertainty; factors: what went in.
+    image (N, 3, H, W): blended; rendered (N, 3, H, W) and coverage (N, 1, H, W): the whole completed face;
+    albedo, texture
+    (N, 3, 192, 256); log_sigma (N, 1, 192, 256) and image_log_sigma (N, 1, H, W): uncertainty; factors:
+    what went in.
     """
 
     image: Tensor
@@ -63,7 +65,9 @@ def fit_from_encoder(output: EncoderOutput) -> Fit:
 
 
 def factorize(image: Tensor, hole: Tensor, fit: Fit, model: MorphableModel, atlas: UVAtlas) -> Factors:
-    """Image and hole to UV albedo (facts 2.2, steps 5-8). A texel is known if no hole pixel takes part in its sample."""
+    """Image and hole to UV albedo (facts 2.2, steps 5-8). A texel is known if no hole pixel takes part
+    in its sample.
+    """
     height, width = image.shape[-2:]
     mesh = reconstruct(fit, model, atlas, height, width)
     sampled, visible = unwrap(torch.cat([image, hole], 1), mesh.projected, model, atlas, mesh.fragments)
@@ -87,7 +91,9 @@ def inpaint(
 
 
 def blend(image: Tensor, hole: Tensor, rendered: Tensor, covered: Tensor) -> Tensor:
-    """The rendering inside the hole, the image outside; hole pixels that the mesh misses are filled from around them."""
+    """The rendering inside the hole, the image outside; hole pixels that the mesh misses are filled from
+    around them.
+    """
     inside = hole * covered
     pasted = image * (1 - inside) + rendered * inside
     missed = hole * (1 - covered)
@@ -107,8 +113,8 @@ def complete(
 ) -> list[Completion]:
     """Complete faces, one result per refinement iteration, the last the best (supplementary 3.1).
 
-    image (N, 3, 224, 224) in [0, 1]; hole (N, 1, 224, 224), 1 = missing. Only what the encoder sees changes between the
-    iterations: texture and hole keep coming from the given image.
+    image (N, 3, 224, 224) in [0, 1]; hole (N, 1, 224, 224), 1 = missing. Only what the encoder sees changes
+    between the iterations: texture and hole keep coming from the given image.
     """
     masked = hide(image, hole)
     seen = masked

@@ -1,4 +1,5 @@
-"""Settings of the four training stages; every default is the paper's own value unless a comment says otherwise.
+"""Settings of the four training stages; every default is the paper's own value unless a comment says
+otherwise.
 
 Names of loss weights are the names of the metrics (`loss/symmetry`) and of the sweep's keys
 (`stages.inpaint.loss_weights.symmetry`). A weight of zero skips the term.
@@ -27,7 +28,9 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MorphableLossWeights:
-    """All equal in the paper (supplementary 4.2). `illumination` is ours: our fits know the light, 300W-3D does not."""
+    """All equal in the paper (supplementary 4.2). `illumination` is ours: our fits know the light,
+    300W-3D does not.
+    """
 
     shape: float = 1.0
     scale: float = 1.0
@@ -43,7 +46,9 @@ class MorphableLossWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class MorphableConfig:
-    """Encoder and albedo decoder, supervised (stage `morphable`) or from reconstruction alone (`morphable_finetune`)."""
+    """Encoder and albedo decoder, supervised (stage `morphable`) or from reconstruction alone
+    (`morphable_finetune`).
+    """
 
     width: float = 1.0
     occlusion: float = 0.5  # share of training images that get a random rectangle
@@ -75,8 +80,10 @@ class InpaintLossWeights:
 class InpaintConfig:
     """Sym-UNet against PyramidGAN.
 
-    `geometry`: whose shape, pose and light the masked albedo is made with. `fit` takes the stored fit of the whole
-    image (the release trains so); `encoder` runs the encoder on the masked image, which is what a test image gets.
+    `geometry`: whose shape, pose and light the masked albedo is made with. `fit` takes the stored fit of
+    the whole
+    image (the release trains so); `encoder` runs the encoder on the masked image, which is what a test
+    image gets.
     """
 
     width: float = 1.0
@@ -92,5 +99,7 @@ StageConfig = MorphableConfig | SegmentConfig | InpaintConfig
 
 
 def finetune_weights() -> MorphableLossWeights:
-    """The terms that fine-tuning keeps: reconstruction, landmarks and the regularisers (supplementary 4.3)."""
+    """The terms that fine-tuning keeps: reconstruction, landmarks and the regularisers (supplementary
+    4.3).
+    """
     return MorphableLossWeights(shape=0, scale=0, translation=0, rotation=0, illumination=0, texture=0)

@@ -1,4 +1,6 @@
-"""Complete a photograph of any size: align, complete, draw at the photograph's own resolution, keep the rest byte-equal."""
+"""Complete a photograph of any size: align, complete, draw at the photograph's own resolution, keep the
+rest byte-equal.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -16,7 +18,8 @@ from facefill.geometry.reconstruction import Fit, reconstruct, shift_fit
 from facefill.geometry.texture import coverage, fill_hidden, render
 from facefill.weights import FaceCompleter
 
-# Where the five points lie in CelebA's aligned pictures (178×218), and in CelebA-HQ's square ones as a share of the side.
+# Where the five points lie in CelebA's aligned pictures (178×218), and in CelebA-HQ's square ones as a
+# share of the side.
 CELEBA_ALIGNED_SIZE = (218, 178)
 CELEBA_ALIGNED_POINTS = ((69.5, 111.5), (108.0, 111.5), (88.5, 133.0), (72.5, 152.0), (105.5, 152.0))
 
@@ -25,8 +28,8 @@ CELEBA_ALIGNED_POINTS = ((69.5, 111.5), (108.0, 111.5), (88.5, 133.0), (72.5, 15
 class PhotoCompletion:
     """What completing a photograph gives.
 
-    photo (H, W, 3) uint8, equal to the original outside the mask; iterations: the aligned 224 results, last the best;
-    similarity (2, 3): photograph to aligned picture.
+    photo (H, W, 3) uint8, equal to the original outside the mask; iterations: the aligned 224 results,
+    last the best; similarity (2, 3): photograph to aligned picture.
     """
 
     photo: NDArray[np.uint8]
@@ -43,13 +46,13 @@ def complete_photo(
 ) -> PhotoCompletion:
     """Complete the masked pixels of a photograph.
 
-    photo (H, W, 3) uint8 RGB; mask (H, W), True = missing; similarity (2, 3) from `similarity_of`. Raises UserError if the
-    mask has another size, is empty, or lies off the face.
+    photo (H, W, 3) uint8 RGB; mask (H, W), True = missing; similarity (2, 3) from `similarity_of`. Raises
+    UserError if the mask has another size, is empty, or lies off the face.
     """
     if mask.shape != photo.shape[:2]:
         raise UserError(
-            f"mask is {mask.shape[1]}x{mask.shape[0]} pixels, the photograph {photo.shape[1]}x{photo.shape[0]}; "
-            "make the mask in the photograph's size"
+            f"mask is {mask.shape[1]}x{mask.shape[0]} pixels, the photograph {photo.shape[1]}x{photo.shape[0]}"
+            "; make the mask in the photograph's size"
         )
     if not mask.any():
         raise UserError("mask is empty: paint the missing pixels white (above 127)")
@@ -68,8 +71,8 @@ def complete_photo(
 def similarity_of(photo: NDArray[np.uint8], five: NDArray[np.floating] | None) -> NDArray[np.float64]:
     """The alignment (2, 3) of a photograph from its five points.
 
-    Without points only two layouts are understood: CelebA's aligned 178×218 pictures, and square pictures that are
-    already aligned the CelebA-HQ way.
+    Without points only two layouts are understood: CelebA's aligned 178×218 pictures, and square pictures
+    that are already aligned the CelebA-HQ way.
     """
     height, width = photo.shape[:2]
     if five is not None:
@@ -130,7 +133,9 @@ def paste_back(
 
 
 def fit_in_photo(fit: Fit, similarity: NDArray[np.float64], offset: tuple[int, int]) -> Fit:
-    """The fit of the 224 crop in the frame of the photograph's region that starts at `offset` (column, row)."""
+    """The fit of the 224 crop in the frame of the photograph's region that starts at `offset` (column,
+    row).
+    """
     aligned = shift_fit(fit, torch.tensor([[float(CENTRE), float(CENTRE)]]))
     square = np.vstack([similarity, [0, 0, 1]])
     inverse = np.linalg.inv(square)[:2]

@@ -1,7 +1,7 @@
 """The completed face from other viewpoints (supplementary 2.4, Fig. 9).
 
-The light turns with the head, as if the camera walked around: the texture that the photograph shows is kept where it is
-known, and the completed one fills the rest, self-occluded parts included.
+The light turns with the head, as if the camera walked around: the texture that the photograph shows is
+kept where it is known, and the completed one fills the rest, self-occluded parts included.
 """
 
 from dataclasses import replace
@@ -26,7 +26,9 @@ def render_views(
     yaws: tuple[float, ...] = YAWS,
     size: int = 224,
 ) -> Tensor:
-    """One face (a Completion of batch 1) seen at the given yaws, upright: (len(yaws), 3, size, size) in [0, 1]."""
+    """One face (a Completion of batch 1) seen at the given yaws, upright: (len(yaws), 3, size, size) in
+    [0, 1].
+    """
     factors = completion.factors
     observed = (factors.albedo * factors.reconstruction.shading).clamp(0, 1)
     texture = torch.where(factors.known > 0, observed, completion.texture)
@@ -39,7 +41,9 @@ def render_views(
 
 
 def turned(fit: Fit, yaws: tuple[float, ...], size: int) -> Fit:
-    """The face of `fit` (batch 1) with the yaws given in degrees, no pitch or roll, in the middle of the picture."""
+    """The face of `fit` (batch 1) with the yaws given in degrees, no pitch or roll, in the middle of the
+    picture.
+    """
     number = len(yaws)
     angles = fit.camera.euler_xyz.new_zeros(number, 3)
     angles[:, 1] = torch.deg2rad(torch.tensor(yaws))

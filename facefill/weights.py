@@ -1,7 +1,7 @@
 """Trained networks on disk: safetensors files with a card that says what they are.
 
-Layout of a weights folder: `{stage}/{network}.safetensors` and `{stage}/card.json` (stage, its config, the morphable
-model's name and checksum, sha256 and size of each file).
+Layout of a weights folder: `{stage}/{network}.safetensors` and `{stage}/card.json` (stage, its config, the
+morphable model's name and checksum, sha256 and size of each file).
 """
 
 import hashlib
@@ -81,7 +81,8 @@ def read_card(folder: Path, model: MorphableModel) -> dict[str, Any]:
     if trained_on["checksum"] != checksum(model):
         raise UserError(
             f"weights {folder}: trained with morphable model {trained_on['name']} "
-            f"({trained_on['checksum'][:12]}), not with {model.name} ({checksum(model)[:12]}); use the matching model"
+            f"({trained_on['checksum'][:12]}), not with {model.name} ({checksum(model)[:12]}); "
+            "use the matching model"
         )
     return card
 

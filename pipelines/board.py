@@ -28,6 +28,9 @@ class Mailbox:
     def post(self, event: Event) -> None:
         self._events.append(event)
 
+    def arrived(self) -> None:
+        """Calls of one worker come in order, so its earlier ones are here."""
+
     def take(self) -> list[Event]:
         events, self._events = self._events, []
         return events
@@ -41,6 +44,13 @@ class Post:
 
     def __call__(self, event: Event) -> None:
         self.mailbox.post.remote(event)
+
+    def wait(self) -> None:
+        """Return when everything that this worker posted has arrived; call it before the worker ends."""
+        import ray
+
+        with contextlib.suppress(ray.exceptions.RayError):  # a lost mailbox costs lines, not the training
+            ray.get(self.mailbox.arrived.remote())
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from facefill.errors import UserError
 
 DESCRIPTION = """3D-aware face completion: from raw face datasets to completed photographs.
 
-  facefill run demo                                  the whole chain on rendered faces, no licensed file needed
-  facefill run celeba_sample datasets.0.root=FOLDER  the same on CelebA photographs
+  facefill run demo                                  the whole chain on rendered faces, no licensed file
+  needed facefill run celeba_sample datasets.0.root=FOLDER  the same on CelebA photographs
   facefill complete photo.png --mask mask.png --weights runs/demo/weights --out out/
 """
 
@@ -50,7 +50,10 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """CONFIG [key=value …]."""
     parser.add_argument("config", help="YAML file, or the name of a packaged config (demo, celeba_sample)")
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="dotted setting, e.g. stages.inpaint.training.steps=500"
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="dotted setting, e.g. stages.inpaint.training.steps=500",
     )
 
 
@@ -60,15 +63,23 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask",
         type=Path,
-        help="picture of the photograph's size, white (above 127) = missing; without it the segmenter's occluders",
+        help="picture of the photograph's size, white (above 127) = missing; "
+        "without it what the segmenter calls an occluder",
     )
     parser.add_argument(
-        "--landmarks", type=Path, help="text file with 5 or 68 lines `x y`; not needed for CelebA-aligned pictures"
+        "--landmarks",
+        type=Path,
+        help="text file with 5 or 68 lines `x y`; not needed for CelebA-aligned pictures",
     )
     parser.add_argument(
-        "--weights", type=Path, default=Path("runs/demo/weights"), help="weights folder (default: %(default)s)"
+        "--weights",
+        type=Path,
+        default=Path("runs/demo/weights"),
+        help="weights folder (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, default=Path("completed"), help="output folder (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("completed"), help="output folder (default: %(default)s)"
+    )
     parser.add_argument("--iterations", type=int, default=2, help="refinement passes (default: %(default)s)")
 
 

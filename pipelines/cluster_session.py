@@ -33,6 +33,7 @@ DRIVER_SETTINGS = {
     # workers stay in the folder that they were started in, so that nothing lands in a folder made by Ray
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints even when told not to
 }
 # Settings without secrets that a worker on another machine needs as well; credentials belong to the cluster
 # itself.

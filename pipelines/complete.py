@@ -32,7 +32,11 @@ def complete_files(options: argparse.Namespace) -> None:
         mask = read_photo(options.mask)[..., 0] > 127
     completed = complete_photo(photo, mask, similarity, completer, options.iterations)
     if options.verb == "views":
-        pictures = {"views": side_by_side(list(render_views(completed.iterations[-1], completer.model, completer.atlas)))}
+        pictures = {
+            "views": side_by_side(
+                list(render_views(completed.iterations[-1], completer.model, completer.atlas))
+            )
+        }
     else:
         pictures = pictures_of(photo, mask, completed, completer)
     write_pictures(options.out, pictures, options)
@@ -78,7 +82,9 @@ def occluded(
     with torch.no_grad():
         classes = completer.segmenter(image).argmax(1)[0]
     canvas = np.zeros((ALIGNED, ALIGNED, 3), np.uint8)
-    canvas[CENTRE : CENTRE + CROP, CENTRE : CENTRE + CROP] = (classes == OCCLUDER).numpy()[..., None] * np.uint8(255)
+    canvas[CENTRE : CENTRE + CROP, CENTRE : CENTRE + CROP] = (classes == OCCLUDER).numpy()[
+        ..., None
+    ] * np.uint8(255)
     inverse = np.linalg.inv(np.vstack([similarity, [0, 0, 1]]))[:2]
     side = max(photo.shape[:2])
     mask = align_image(canvas, inverse, side)[: photo.shape[0], : photo.shape[1], 0] > 127
@@ -105,8 +111,13 @@ def pictures_of(
     for number, iteration in enumerate(completed.iterations, 1):
         pictures[f"iteration{number}"] = as_uint8(iteration.image[0])
     image, hole = aligned_crop(photo, mask, completed.similarity)
-    row = [torch.where(hole[0] > 0, torch.ones(3, 1, 1), image[0]), *(i.image[0] for i in completed.iterations)]
-    pictures["overview"] = side_by_side([*row, last.rendered[0], relief[0], heat(last.image_log_sigma * last.coverage)[0]])
+    row = [
+        torch.where(hole[0] > 0, torch.ones(3, 1, 1), image[0]),
+        *(i.image[0] for i in completed.iterations),
+    ]
+    pictures["overview"] = side_by_side(
+        [*row, last.rendered[0], relief[0], heat(last.image_log_sigma * last.coverage)[0]]
+    )
     return pictures
 
 
@@ -114,7 +125,9 @@ def heat(log_sigma: Tensor) -> Tensor:
     """A map (N, 1, H, W) stretched over its own range, dark = certain, as (N, 3, H, W)."""
     low, high = log_sigma.amin((2, 3), True), log_sigma.amax((2, 3), True)
     level = (log_sigma - low) / (high - low).clamp(min=1e-6)
-    return torch.cat([(1.5 * level).clamp(0, 1), (1.5 * level - 0.5).clamp(0, 1), (3 * level - 2).clamp(0, 1)], 1)
+    return torch.cat(
+        [(1.5 * level).clamp(0, 1), (1.5 * level - 0.5).clamp(0, 1), (3 * level - 2).clamp(0, 1)], 1
+    )
 
 
 def side_by_side(pictures: list[Tensor]) -> NDArray[np.uint8]:
@@ -144,5 +157,3 @@ def write_pictures(folder: Path, pictures: dict[str, NDArray[np.uint8]], options
     }
     storage.write_text(str(folder / "completion.json"), json.dumps(record, indent=2) + "\n")
     print("\n".join(str(folder / f"{stem}.png") for stem in pictures))
-
-

@@ -1,12 +1,14 @@
-"""The run's settings: YAML in, frozen dataclasses out, an unknown key or a wrong type refused with its dotted path.
+"""The run's settings: YAML in, frozen dataclasses out, an unknown key or a wrong type refused with its
+dotted path.
 
-A file holds only what differs from the defaults. `key=value` on the command line and the keys of a sweep are the same
-dotted paths.
+A file holds only what differs from the defaults. `key=value` on the command line and the keys of a sweep
+are the same dotted paths.
 """
 
 import dataclasses
 import difflib
 import hashlib
+import itertools
 import json
 import typing
 from dataclasses import dataclass, field
@@ -38,7 +40,9 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
-    """Rendered stand-ins for the released datasets, written in their layouts. Counts of pictures; 0 writes none."""
+    """Rendered stand-ins for the released datasets, written in their layouts. Counts of pictures; 0
+    writes none.
+    """
 
     celeba: int = 0
     three_hundred_w: int = 0
@@ -50,11 +54,16 @@ class SynthesisConfig:
 class DatasetConfig:
     """One dataset in its released layout.
 
-    root: folder or URL; empty takes the synthesized one of the same source. landmarks: URL of a csv with 68 points per
-    picture. undetected: what to do with its rows marked as guessed. split: the official partition or by identity, where
-    `held_out` is the share of identities (or of files, where identities are unknown) kept for validation and for test each.
-    ground_truth: name of the morphable model that the dataset's own coefficients belong to, if any. celeba: CelebA's own
-    folder, from which CelebAMask-HQ takes partition and identities. fit: whether its faces are fitted and projected.
+    root: folder or URL; empty takes the synthesized one of the same source. landmarks: URL of a csv with
+    68 points per
+    picture. undetected: what to do with its rows marked as guessed. split: the official partition or by
+    identity, where
+    `held_out` is the share of identities (or of files, where identities are unknown) kept for validation
+    and for test each.
+    ground_truth: name of the morphable model that the dataset's own coefficients belong to, if any.
+    celeba: CelebA's own
+    folder, from which CelebAMask-HQ takes partition and identities. fit: whether its faces are fitted and
+    projected.
     """
 
     name: str
@@ -82,7 +91,8 @@ class ShardConfig:
 class TrainingConfig:
     """How one stage runs, whatever it trains.
 
-    workers: 0 in this process, else Ray Train workers. threads: of torch per worker. Steps, not epochs, decide.
+    workers: 0 in this process, else Ray Train workers. threads: of torch per worker. Steps, not epochs,
+    decide.
     """
 
     data: tuple[str, ...] = ()
@@ -147,7 +157,8 @@ class StagesConfig:
 class SweepConfig:
     """A search over the inpainter's settings.
 
-    space: dotted path below `stages.inpaint.model` to a list of choices, or to {low, high, log}. trials 0 skips it.
+    space: dotted path below `stages.inpaint.model` to a list of choices, or to {low, high, log}. trials 0
+    skips it.
     """
 
     trials: int = 0
@@ -223,7 +234,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         raise UserError(f"setting {override!r}: write it as key.path=value")
     node: Any = tree
     parts = path.split(".")
-    for part, following in zip(parts[:-1], parts[1:], strict=True):
+    for part, following in itertools.pairwise(parts):
         if isinstance(node, list):
             node = node[list_index(node, part, path)]
         else:
@@ -240,7 +251,9 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
 def list_index(items: list[Any], part: str, path: str) -> int:
     """Position in a list setting, refused when it is none of its items."""
     if not part.isdigit() or int(part) >= len(items):
-        raise UserError(f"setting {path}: {part!r} is none of the {len(items)} items, which are numbered from 0")
+        raise UserError(
+            f"setting {path}: {part!r} is none of the {len(items)} items, which are numbered from 0"
+        )
     return int(part)
 
 

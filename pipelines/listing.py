@@ -12,7 +12,9 @@ def synthesized_root(config: RunConfig, source: str) -> str:
 
 
 def inside(root: str, path: str) -> str:
-    """A path of the settings: absolute and URLs as they are, relative ones below the dataset's root; "" stays."""
+    """A path of the settings: absolute and URLs as they are, relative ones below the dataset's root; ""
+    stays.
+    """
     return path if not path or path.startswith("/") or "://" in path else storage.join(root, path)
 
 

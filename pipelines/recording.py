@@ -91,6 +91,7 @@ class Recorder:
                 self.tracked.log_bytes(picture, f"pictures/{event.step:07d}.jpg")
         elif event.kind == "checkpoint":
             self.checkpoint_step = event.step
+            self.metrics.write()  # a stage that is done has its whole record
 
     def close(self) -> None:
         """Everything that was told is in the file."""

@@ -1,8 +1,8 @@
 """From a job's plain data to a stage and its loader: the meeting point of the method and the runner."""
 
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -11,10 +11,14 @@ from facefill.config import InpaintConfig, MorphableConfig, SegmentConfig, Stage
 from facefill.errors import UserError
 from facefill.geometry.default_model import default_model
 from facefill.geometry.uv_atlas import build_atlas
-from facefill.stages import Assets, Stage, State, build_stage
+from facefill.stages import Assets, Batch, Stage, State, build_stage
+from facefill.stages.inpaint import InpaintStage
+from facefill.stages.morphable import MorphableStage
+from facefill.stages.segment import SegmentStage
 from facefill.weights import decode_weights
 from pipelines import storage
 from pipelines.loader import Loader
+from pipelines.manifest import load_manifest
 from pipelines.train_job import TrainJob
 
 CONFIG_OF: dict[str, type[StageConfig]] = {
@@ -24,10 +28,10 @@ CONFIG_OF: dict[str, type[StageConfig]] = {
     "inpaint": InpaintConfig,
 }
 FIELDS_OF = {
-    "morphable": ("image", "landmarks", "fit", "uv_texture", "uv_visible"),
-    "morphable_finetune": ("image", "landmarks", "fit", "uv_texture", "uv_visible"),
-    "segment": ("image", "parsing"),
-    "inpaint": ("image", "parsing", "fit"),
+    "morphable": MorphableStage.fields,
+    "morphable_finetune": MorphableStage.fields,
+    "segment": SegmentStage.fields,
+    "inpaint": InpaintStage.fields,
 }
 
 
@@ -58,6 +62,32 @@ def published_networks(stage: str, folder: str) -> dict[str, State]:
     }
 
 
-def open_loader(job: TrainJob, split: str, rank: int, world_size: int) -> Any:
-    """The rank's part of the job's data."""
-    raise NotImplementedError(Loader, FIELDS_OF)
+@dataclass(frozen=True)
+class SplitBatches:
+    """One rank's batches of a split, from any step on: for ever in training, once through otherwise."""
+
+    loader: Loader
+    training: bool
+
+    def batches(self, start_step: int) -> Iterator[Batch]:
+        """The batches that the steps from `start_step` on get; an evaluation always begins at the first
+        sample.
+        """
+        if self.training:
+            return (batch for _, batch in self.loader.batches(start_step))
+        return self.loader.evaluation_batches()
+
+
+def open_loader(job: TrainJob, split: str, rank: int, world_size: int) -> SplitBatches:
+    """The rank's part of the job's data, with the fields that the stage asks for."""
+    loader = Loader(
+        [load_manifest(folder) for folder in job.data],
+        job.batch_size // world_size,
+        seed=job.seed,
+        split=split,
+        rank=rank,
+        world_size=world_size,
+        fields=FIELDS_OF[job.stage],
+        threads=job.loader_threads,
+    )
+    return SplitBatches(loader, training=split == job.train_split)

@@ -80,7 +80,9 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
     def project(_: Outcomes) -> Outcome:
         from pipelines.project_uv import project_dataset
 
-        manifest = project_dataset(shards, fits, uv_folder(config, name), counted(progress, f"project {name}"))
+        manifest = project_dataset(
+            shards, fits, uv_folder(config, name), counted(progress, f"project {name}")
+        )
         return outcome_of(manifest)
 
     settings = [asdict(dataset), asdict(config.shard)]

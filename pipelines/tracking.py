@@ -11,6 +11,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,10 @@ FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 class TrackedRun:
     """One run at the tracker. Every method may be called whether or not the tracker answers."""
 
-    def __init__(
-        self, client: Any, run_id: str, experiment_id: str, first_new_step: Mapping[str, int]
-    ) -> None:
+    def __init__(self, client: Any, run_id: str, logged: Mapping[str, int]) -> None:
         self.run_id = run_id
-        self.experiment_id = experiment_id
         self._client = client
-        self._logged = dict(first_new_step)  # last step of each metric that the tracker has
+        self._logged = dict(logged)  # last step of each metric that the tracker has
 
     def log_metrics(self, step: int, values: Mapping[str, float], when: float) -> None:
         """Metrics of one step; what the tracker has already (from before a restart) is left out."""
@@ -45,9 +43,10 @@ class TrackedRun:
     def log_bytes(self, content: bytes, path: str) -> None:
         """A file among the run's artifacts, e.g. path "pictures/0000200.jpg"."""
         with tempfile.TemporaryDirectory() as scratch:
-            file = Path(scratch) / Path(path).name
+            folder, _, name = path.rpartition("/")
+            file = Path(scratch) / name
             file.write_bytes(content)
-            self.log_file(file, str(Path(path).parent))
+            self.log_file(file, folder)
 
     def log_file(self, file: Path, folder: str = "") -> None:
         """A local file, or a folder's content, put into a folder of the run's artifacts."""
@@ -86,40 +85,51 @@ def tracking_address(setting: str, output: str) -> str:
     return address
 
 
+@dataclass(frozen=True)
+class Tracking:
+    """Where and how runs are tracked: an address as `tracking_address` gives it, the run's name and its tags.
+
+    parent: id of the run that this one is shown under.
+    """
+
+    address: str
+    name: str
+    tags: dict[str, str] = field(default_factory=dict)
+    parent: str = ""
+
+
 def open_run(
-    address: str,
-    experiment: str,
-    name: str,
-    config: Mapping[str, Any],
-    tags: Mapping[str, str],
-    memory: str = "",
-    parent: str = "",
+    tracking: Tracking | None, experiment: str, config: Mapping[str, Any], memory: str
 ) -> TrackedRun | None:
     """Start a run, or go on with the one whose id the file at URL `memory` holds.
 
-    address: as `tracking_address` gives it; "" tracks nothing. config: nested plain data, logged as dotted
-    parameters and whole as config.json. parent: id of the run that this one is shown under. None if the
-    tracker does not answer.
+    config: nested plain data, logged as dotted parameters and whole as config.json. None if nothing is to be
+    tracked or the tracker does not answer.
     """
-    if not address:
+    if tracking is None or not tracking.address:
         return None
     try:
-        client = _client(address)
-        known = _remembered(client, memory, address)
+        client = _client(tracking.address)
+        known = _remembered(client, memory, tracking.address)
         if known is not None:
             return known
+        tags = tracking.tags | ({"mlflow.parentRunId": tracking.parent} if tracking.parent else {})
         run = client.create_run(
-            _experiment(client, address, experiment),
-            run_name=name,
-            tags=dict(tags) | ({"mlflow.parentRunId": parent} if parent else {}),
+            _experiment(client, tracking.address, experiment),
+            run_name=tracking.name,
+            tags={"git.commit": git_commit()} | tags,
         )
         _log_parameters(client, run.info.run_id, config)
-        if memory:
-            storage.write_text(memory, json.dumps({"address": address, "run_id": run.info.run_id}))
-        return TrackedRun(client, run.info.run_id, run.info.experiment_id, {})
+        storage.write_text(memory, json.dumps({"address": tracking.address, "run_id": run.info.run_id}))
+        return TrackedRun(client, run.info.run_id, {})
     except Exception as error:
         _warn(error)
         return None
+
+
+def remembered_run(memory: str) -> str:
+    """The id of the run that was opened with this memory, "" if there was none."""
+    return json.loads(storage.read_text(memory))["run_id"] if storage.exists(memory) else ""
 
 
 @contextlib.contextmanager
@@ -184,23 +194,25 @@ def _experiment(client: Any, address: str, name: str) -> str:
 
 
 def _remembered(client: Any, memory: str, address: str) -> TrackedRun | None:
-    if not memory or not storage.exists(memory):
+    if not storage.exists(memory):
         return None
     known = json.loads(storage.read_text(memory))
     if known["address"] != address:
         return None
-    from mlflow.exceptions import RestException
+    from mlflow.exceptions import MlflowException
 
     try:
         run = client.get_run(known["run_id"])
-    except RestException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return None  # removed at the tracker
     client.update_run(known["run_id"], status="RUNNING")
     steps = {
         name: max(point.step for point in client.get_metric_history(known["run_id"], name))
         for name in run.data.metrics
     }
-    return TrackedRun(client, known["run_id"], run.info.experiment_id, steps)
+    return TrackedRun(client, known["run_id"], steps)
 
 
 def _log_parameters(client: Any, run_id: str, config: Mapping[str, Any]) -> None:

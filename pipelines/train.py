@@ -21,9 +21,9 @@ from facefill.errors import UserError
 from pipelines import storage
 from pipelines.board import Sink, board
 from pipelines.checkpoints import newest_checkpoint
-from pipelines.progress import Progress
+from pipelines.progress import Progress, brief
 from pipelines.recording import Recorder
-from pipelines.tracking import TrackedRun
+from pipelines.tracking import Tracking, ended, open_run
 from pipelines.train_job import StageResult, TrainJob, finished
 from pipelines.train_loop import run_loop
 from pipelines.train_ranks import NotFiniteError, Place
@@ -32,16 +32,15 @@ MAX_FAILURES = 2  # workers lost, beside those whose node announced its end
 
 
 def train_stage(
-    job: TrainJob, progress: Progress, tracked: TrackedRun | None = None, label: str = ""
+    job: TrainJob, progress: Progress, tracking: Tracking | None = None, label: str = ""
 ) -> StageResult:
     """Train one stage to the end, or go on with it; a job that was completed before is not repeated.
 
-    With `job.workers` a running Ray session is needed. `done.json` is written last. Raises UserError for a
-    checkpoint of another configuration, a diverged run and whatever the user can mend; KeyboardInterrupt,
-    with the step that the next call goes on from, when stopped.
+    With `job.workers` a running Ray session is needed. Raises UserError for a checkpoint of another
+    configuration, a diverged run and whatever the user can mend; KeyboardInterrupt, with the step that the
+    next call goes on from, when stopped.
     """
-    job = replace(job, output=absolute(job.output), data=tuple(absolute(url) for url in job.data))
-    job.check()
+    job = settled(job)
     label = label or f"train {job.stage}"
     result = finished(job)
     if result is not None:
@@ -49,11 +48,13 @@ def train_stage(
     newest_checkpoint(
         job.folder, job.digest, job.steps
     )  # refuse another configuration before anything starts
-    storage.write_text(storage.join(job.folder, "job.json"), json.dumps(asdict(job), indent=1))
-    started = time.monotonic()
+    tracked = open_run(
+        tracking, f"3dfacefill/{job.stage}", asdict(job), storage.join(job.folder, "mlflow_run.json")
+    )
     recorder = Recorder(job.folder, progress, tracked)
     try:
-        outcome = run_here(job, label, recorder) if job.workers == 0 else run_on_ray(job, label, recorder)
+        with ended(tracked):
+            result = train_to_the_end(job, label, recorder)
     except KeyboardInterrupt:
         progress.drop(label)
         raise KeyboardInterrupt(
@@ -65,6 +66,26 @@ def train_stage(
         raise
     finally:
         recorder.close()
+    progress.finish(label, brief(result.metrics))
+    return result
+
+
+def settled(job: TrainJob) -> TrainJob:
+    """The job with URLs that workers in any folder understand. Raises UserError for impossible numbers."""
+    job.check()
+    return replace(
+        job,
+        output=absolute(job.output),
+        data=tuple(absolute(url) for url in job.data),
+        parents={stage: absolute(url) for stage, url in job.parents.items()},
+    )
+
+
+def train_to_the_end(job: TrainJob, label: str, tell: Sink) -> StageResult:
+    """Run the settled job where it asks to run; `done.json` is written last."""
+    storage.write_text(storage.join(job.folder, "job.json"), json.dumps(asdict(job), indent=1))
+    started = time.monotonic()
+    outcome = run_here(job, label, tell) if job.workers == 0 else run_on_ray(job, label, tell)
     result = StageResult(
         stage=job.stage,
         digest=job.digest,
@@ -154,6 +175,8 @@ def worker(config: dict[str, Any]) -> dict[str, Any]:
         return run_loop(job, label, place, post)
     except NotFiniteError as error:
         return {"mistake": str(error)}
+    finally:
+        post.wait()
 
 
 @contextlib.contextmanager

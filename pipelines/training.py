@@ -1,7 +1,7 @@
 """From the run's settings to training jobs: what `facefill train` and `facefill sweep` call."""
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from facefill.geometry.default_model import default_model
 from facefill.geometry.morphable_model import checksum
@@ -10,7 +10,7 @@ from pipelines.config import RunConfig, config_tree
 from pipelines.progress import Progress, brief
 from pipelines.steps import data_of, parents_of, training_of
 from pipelines.sweep import SweepPlan, run_sweep
-from pipelines.tracking import Tracking, ended, git_commit, open_run, tracking_address
+from pipelines.tracking import Tracking, git_commit, tracking_address
 from pipelines.train import train_stage
 from pipelines.train_job import TrainJob
 from pipelines.workflow import Outcome
@@ -28,7 +28,9 @@ def job_of(config: RunConfig, stage: str, digest: str) -> TrainJob:
         data=data_of(config, stage),
         steps=training.steps,
         batch_size=training.batch_size,
-        parents={parent: storage.join(config.output, "weights", parent) for parent in parents_of(config, stage)},
+        parents={
+            parent: storage.join(config.output, "weights", parent) for parent in parents_of(config, stage)
+        },
         card={"model": {"name": model.name, "checksum": checksum(model)}},
         seed=config.seed,
         workers=training.workers,
@@ -37,21 +39,15 @@ def job_of(config: RunConfig, stage: str, digest: str) -> TrainJob:
         loader_threads=training.loader_threads,
         report_every=training.report_every,
         checkpoint_every=training.checkpoint_every,
+        evaluate_every=training.checkpoint_every,
         evaluate_batches=training.evaluate_batches,
     )
 
 
 def train(config: RunConfig, stage: str, digest: str, progress: Progress) -> Outcome:
-    """Train a stage, or go on with it, in one MLflow run."""
+    """Train a stage, or go on with it, in one MLflow run of its own."""
     job = job_of(config, stage, digest)
-    run = open_run(
-        tracking_of(config, stage, digest),
-        f"3dfacefill/{stage}",
-        asdict(job),
-        storage.join(job.folder, "mlflow_run.json"),
-    )
-    with ended(run):
-        result = train_stage(job, progress, run)
+    result = train_stage(job, progress, tracking_of(config, stage, digest))
     written = hashlib.sha256(storage.read_bytes(storage.join(job.weights_folder, "card.json"))).hexdigest()
     return {"digest": written, "metrics": result.metrics, "summary": brief(result.metrics, 6)}
 
@@ -71,7 +67,7 @@ def sweep(config: RunConfig, digest: str, progress: Progress) -> Outcome:
     job = replace(job_of(config, "inpaint", digest), workers=search.workers)
     result = run_sweep(job, plan, progress, tracking_of(config, "sweep", digest))
     best = ", ".join(f"{key}={value}" for key, value in result.best.items())
-    return {"digest": digest, "best": dict(result.best), "table": result.table, "summary": f"best {best}"}
+    return {"digest": digest, "best": dict(result.best), "table": result.folder, "summary": f"best {best}"}
 
 
 def tracking_of(config: RunConfig, purpose: str, digest: str) -> Tracking:
@@ -80,4 +76,6 @@ def tracking_of(config: RunConfig, purpose: str, digest: str) -> Tracking:
     commit = git_commit()
     if commit:
         tags["git.commit"] = commit
-    return Tracking(tracking_address(config.tracking, config.output), f"{config.name}-{purpose}-{digest[:8]}", tags)
+    return Tracking(
+        tracking_address(config.tracking, config.output), f"{config.name}-{purpose}-{digest[:8]}", tags
+    )

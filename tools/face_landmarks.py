@@ -1,4 +1,4 @@
-"""The 68 iBUG points as vertices of the face mesh: found by shape on the image-left half, mirrored to the other."""
+"""The 68 iBUG points as vertices of the face mesh: found on the image-left half, mirrored to the other."""
 
 import numpy as np
 from head_topology import edge_loop
@@ -7,11 +7,13 @@ from head_topology import edge_loop
 LID_EDGE_VERTEX = 6785
 OUTER_LIP_VERTEX = 455
 INNER_LIP_VERTEX = 474
-MIRROR_68 = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31]
-    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
-    + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-)
+# fmt: off
+MIRROR_68 = np.array([
+    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+])
+# fmt: on
 BROW = [(-0.585, 7.395), (-0.50, 7.455), (-0.395, 7.475), (-0.27, 7.455), (-0.15, 7.415)]
 NOSTRIL_BASE = [(-0.132, 6.828), (-0.065, 6.795)]
 
@@ -106,7 +108,7 @@ def _nose_line(middle: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, int]
 
 
 def _jaw(points: np.ndarray, normals: np.ndarray, ears: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """0..8: the outline of face and jaw seen from the front, ears and neck left out, equal steps of arc length."""
+    """0..8: the outline of face and jaw seen from the front, ears and neck left out, in equal steps."""
     centre = np.array([0.0, 7.05])
     jaw_edge = 6.68 - 0.58 * (
         points[:, 2] - 0.65
@@ -123,7 +125,9 @@ def _jaw(points: np.ndarray, normals: np.ndarray, ears: np.ndarray, middle: np.n
     for ray in rays:
         near = np.flatnonzero(np.abs(angle - ray) < 0.06)
         outline.append(usable[near[np.argmax(radius[near])]])
-    track = np.array([centre + radius_of * d for radius_of, d in _directions(points, outline, centre, rays)])
+    reach = np.linalg.norm(points[outline][:, :2] - centre, axis=1)
+    reach = np.convolve(np.pad(reach, 4, mode="edge"), np.ones(9) / 9, mode="valid")
+    track = centre - reach[:, None] * np.stack([np.sin(rays), np.cos(rays)], 1)
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(track, axis=0), axis=1))])
     top = np.interp(7.30, track[:, 1], length)
     wanted = np.linspace(top, 0, 9)
@@ -131,12 +135,6 @@ def _jaw(points: np.ndarray, normals: np.ndarray, ears: np.ndarray, middle: np.n
     chosen = [usable[_nearest(points[usable, :2], xy)] for xy in goal[:8]]
     chin = middle[on_face[middle] & (points[middle, 1] < 6.45) & (normals[middle, 2] > 0.12)]
     return np.array([*chosen, chin[np.argmin(points[chin, 1])]])
-
-
-def _directions(points, outline, centre, rays):  # type: ignore[no-untyped-def]
-    radius = np.linalg.norm(points[outline][:, :2] - centre, axis=1)
-    smooth = np.convolve(np.pad(radius, 4, mode="edge"), np.ones(9) / 9, mode="valid")
-    return [(r, np.array([-np.sin(a), -np.cos(a)])) for r, a in zip(smooth, rays, strict=True)]
 
 
 def _nearest(table: np.ndarray, wanted: object) -> int:

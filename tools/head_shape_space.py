@@ -1,4 +1,4 @@
-"""Directions of human variation from the MakeHuman targets, and the fixed mixtures that make the coefficients.
+"""Directions of human variation from the MakeHuman targets, and the mixtures that make the coefficients.
 
 A direction is one target with a standard deviation and a parity (+1: its mirror-symmetric part, -1: the
 rest). The analytic principal components of independent directions X (k, 3V) with unit variances are the
@@ -44,8 +44,8 @@ UNIT_SIGMA = {
     "eyeWide": 0.20,
     "jawForward": 0.20,
     "jawOpen": 0.10,
-    "jaw": 0.10,
-    "mouth": 0.10,
+    "jaw": 0.05,
+    "mouth": 0.06,
     "mouthDimple": 0.18,
     "mouthFrown": 0.18,
     "mouthFunnel": 0.13,
@@ -61,7 +61,7 @@ UNIT_SIGMA = {
     "mouthUpperUp": 0.16,
     "noseSneer": 0.18,
 }
-ONE_SIDED = 0.35  # the antisymmetric part of a left/right pair, relative to the symmetric one
+ONE_SIDED = 0.25  # the antisymmetric part of a left/right pair, relative to the symmetric one
 SIDEWAYS = ("jaw", "mouth")  # pairs that move the whole mouth to one side: antisymmetric only
 
 
@@ -84,7 +84,7 @@ class Direction:
 
 
 def read_targets(wheel: AnnyWheel, base: np.ndarray, skull: np.ndarray) -> tuple[Targets, list[Direction]]:
-    """All targets used, and the identity directions. skull: ids of the vertices that fix position and size."""
+    """All targets, and the identity directions. skull: ids of the vertices that fix position and size."""
     shapes = _macro_shapes(wheel, base, skull)
     adult = {n: s for n, s in shapes.items() if n.split("-")[-1] in AGE_SHARE}
     mean = sum(AGE_SHARE[n.split("-")[-1]] * s for n, s in adult.items()) / 6
@@ -164,7 +164,7 @@ def principal_mixtures(
 
 
 def _macro_shapes(wheel: AnnyWheel, base: np.ndarray, skull: np.ndarray) -> dict[str, np.ndarray]:
-    """Whole people (19158, 3): race x sex x age, and thin, heavy and muscular builds, all on one head frame."""
+    """Whole people (19158, 3): race x sex x age, and thin, heavy and muscular builds, on one head frame."""
     macro = wheel.targets("macrodetails")
     shapes = {}
     for age in ("young", "old", "child"):

@@ -58,7 +58,7 @@ def paint_albedo(regions: dict[str, Field], palette: Palette) -> Field:
 
 
 def region_fields(head: HeadModel, triangles: NDArray[np.int64], atlas: UVAtlas) -> dict[str, Field]:
-    """Soft weights (192, 256) by name; see albedo_regions in default_model.py. triangles: of the face mesh."""
+    """Soft weights (192, 256) by name (default_model.albedo_regions); triangles: those of the face."""
     face = head.face_vertices
     points = head.mean[face].double() / 1e5
     place = _texels(points, atlas)
@@ -74,11 +74,11 @@ def region_fields(head: HeadModel, triangles: NDArray[np.int64], atlas: UVAtlas)
     eye, near_eye, lips, ears, scalp = _texels(vertex_fields.T, atlas)
     crease = _texels(_creases(points.numpy(), triangles)[:, None], atlas)[0]
     covered = atlas.face.numpy().astype(np.float64)
-    eyes = _ramp(eye, 0.35, 0.75)
+    eyes = _ramp(eye, 0.25, 0.85)
     from_pupil = np.hypot(side - EYE_CENTRE[0], y - EYE_CENTRE[1])
     iris = eyes * _ramp(from_pupil, IRIS_RADIUS + 0.006, IRIS_RADIUS - 0.006)
     brows = _brow(side, y) * _ramp(z, 0.2, 0.35)
-    lips = _ramp(lips, 0.35, 0.85) * (1 - eyes)
+    lips = _ramp(lips, 0.40, 1.0) * (1 - eyes)
     lashes = np.clip(near_eye, 0, 1) * np.where(y > EYE_CENTRE[1] - 0.005, 1.0, 0.35) * (1 - 0.8 * eyes)
     front = _ramp(z, 0.1, 0.5)
     fields = {
@@ -108,7 +108,7 @@ def region_fields(head: HeadModel, triangles: NDArray[np.int64], atlas: UVAtlas)
 
 
 def _eye_fields(head: HeadModel, triangles: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-    """On face vertices: inside an eye opening (0, 0.5 on the lid margin, 1), and how near to the lid margin (0..1)."""
+    """On face vertices: inside an eye opening (0.5 on the lid margin), and nearness to the lid margin."""
     kind = head.triangle_kind[head.face_triangle].numpy()
     count = len(head.face_vertices)
     in_eye, in_skin = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
@@ -147,18 +147,17 @@ def _brow(side: Field, y: Field) -> Field:
     half = np.interp(side, BROW_X, BROW_HALF)
     off = (y - middle) / half
     inside = _ramp(np.abs(off), 1.25, 0.45) * _ramp(side, 0.10, 0.17) * _ramp(side, 0.63, 0.55)
-    strokes = 0.82 + 0.18 * np.sin(240 * (side - 0.35 * (y - middle)))
+    lean = side - 0.5 * (y - middle)
+    strokes = 0.88 + 0.07 * np.sin(173 * lean) + 0.05 * np.sin(311 * lean + 40 * y)
     return inside * strokes
 
 
 def _beard(side: Field, y: Field, z: Field) -> Field:
-    """Where a beard grows: upper lip, chin, jaw and the lower cheeks, not the neck's lower end."""
-    lower = _ramp(y, -0.30 + 0.0, -0.36) * _ramp(side, 0.0, 0.02) + _ramp(y, -0.30, -0.36) * _ramp(
-        side, 0.02, 0.0
-    )
+    """Where a beard grows: upper lip, chin, jaw and lower cheeks, not the lower neck."""
+    lower = _ramp(y, -0.30, -0.36)
     cheek_line = -0.36 + 0.30 * np.clip((side - 0.30) / 0.40, 0, 1)
     below_line = _ramp(y - cheek_line, 0.05, -0.05)
-    return np.clip(lower * below_line, 0, 1) * _ramp(y, -1.05, -0.9) * _ramp(z, -0.2, 0.0)
+    return lower * below_line * _ramp(y, -1.05, -0.9) * _ramp(z, -0.2, 0.0)
 
 
 def _mottle(x: Field, y: Field, z: Field) -> Field:

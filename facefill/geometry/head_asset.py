@@ -27,8 +27,8 @@ class HeadAsset:
     mean (V, 3) steps; quads (Q, 4); mirror (V,); quad_kind (Q,) SKIN, INNER_MOUTH, TEETH or EYE; mask_* (V,)
     0..255; target_names (T,), target_start (T + 1,), target_vertex (n,), target_delta (n, 3) steps;
     {identity, expression}_ mixture (K, T) and _parity (K,) ±1; unit_names (U,), unit_coefficients (U, 29),
-    unit_mean (U,); face_quads and diagonal: packed bits of the 4Q subdivided quads; uv (face vertices, 2);
-    landmarks (68,).
+    unit_mean (U,); diagonal: packed bits of the 4Q subdivided quads; face_triangles: packed bits of their 8Q
+    triangles; uv (face vertices, 2); landmarks (68,).
     """
 
     mean: NDArray[np.int32]
@@ -49,7 +49,7 @@ class HeadAsset:
     unit_names: NDArray[np.str_]
     unit_coefficients: NDArray[np.float32]
     unit_mean: NDArray[np.float32]
-    face_quads: NDArray[np.uint8]
+    face_triangles: NDArray[np.uint8]
     diagonal: NDArray[np.uint8]
     uv: NDArray[np.uint16]
     landmarks: NDArray[np.int32]

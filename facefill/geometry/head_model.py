@@ -66,7 +66,7 @@ def head_vertices_from_coefficients(head: HeadModel, identity: Tensor, expressio
 
 
 def expression_from_units(head: HeadModel, activations: dict[str, float]) -> Tensor:
-    """Expression coefficients (29,) nearest to face-unit activations in [0, 1]; units not named are at rest (0).
+    """Expression coefficients (29,) nearest to face-unit activations in [0, 1]; unnamed units rest at 0.
 
     All zero gives the resting face, which is not the mean: the mean face smiles a little with parted lips.
     """
@@ -93,7 +93,8 @@ def build_head(asset: HeadAsset) -> HeadModel:
         )
     ]
     diagonal = np.unpackbits(asset.diagonal, count=len(plan.fine_quads)).astype(bool)
-    in_face = np.unpackbits(asset.face_quads, count=len(plan.fine_quads)).astype(bool)
+    in_face = np.unpackbits(asset.face_triangles, count=2 * len(plan.fine_quads)).astype(bool)
+    triangles = split_quads(plan.fine_quads, diagonal)
     regions = np.stack([asset.mask_lips, asset.mask_ears, asset.mask_eyelids], 1) / 255.0
     lips, ears, eyelids = subdivide_linearly(plan, regions).T
     kind = np.repeat(asset.quad_kind.astype(np.int64), 8)
@@ -102,10 +103,10 @@ def build_head(asset: HeadAsset) -> HeadModel:
         mean=_tensor(mean),
         identity_basis=_tensor(bases[0]),
         expression_basis=_tensor(bases[1]),
-        triangles=torch.from_numpy(split_quads(plan.fine_quads, diagonal)),
+        triangles=torch.from_numpy(triangles),
         triangle_kind=torch.from_numpy(kind),
-        face_vertices=torch.from_numpy(np.unique(plan.fine_quads[in_face])),
-        face_triangle=torch.from_numpy(np.repeat(in_face, 2)),
+        face_vertices=torch.from_numpy(np.unique(triangles[in_face])),
+        face_triangle=torch.from_numpy(in_face),
         mirror=torch.from_numpy(mirror),
         scalp=_tensor(scalp),
         lips=_tensor(lips),
@@ -118,7 +119,7 @@ def build_head(asset: HeadAsset) -> HeadModel:
 
 
 def scalp_weight(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where hair grows on the mean head, points (H, 3) µm -> (H,) in [0, 1]: above a hairline around the head."""
+    """Where hair grows on the mean head: points (H, 3) µm -> (H,) in [0, 1], above a hairline."""
     x, y, z = points.T / 1e5
     around = np.degrees(np.arctan2(np.abs(x), z + 0.35))  # 0 in front, 90 beside the ears, 180 at the nape
     hairline = np.interp(

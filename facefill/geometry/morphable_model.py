@@ -73,7 +73,7 @@ def vertices_from_coefficients(model: MorphableModel, identity: Tensor, expressi
 def linear_vertices(
     mean: Tensor, identity_basis: Tensor, expression_basis: Tensor, identity: Tensor, expression: Tensor
 ) -> Tensor:
-    """mean (V, 3) + identity (N, 199) · identity_basis + expression (N, 29) · expression_basis -> (N, V, 3)."""
+    """mean (V, 3) plus coefficients (N, K) times bases (K, V, 3), identity and expression -> (N, V, 3)."""
     flat = torch.addmm(mean.reshape(1, -1), identity, identity_basis.reshape(len(identity_basis), -1))
     flat = torch.addmm(flat, expression, expression_basis.reshape(len(expression_basis), -1))
     return flat.reshape(-1, *mean.shape)

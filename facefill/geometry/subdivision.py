@@ -106,7 +106,7 @@ def _count(ids: Integers, size: int) -> Integers:
 
 
 def _scatter(ids: Integers, values: Reals, size: int) -> Reals:
-    """Sum values (n, k, C) into rows ids (n, k), in the order of n (no atomics: the order is part of the result)."""
+    """Sum values (n, k, C) into rows ids (n, k), in the order of n: the order is part of the result."""
     flat_ids, flat = ids.reshape(-1), values.reshape(-1, values.shape[-1])
     total = np.zeros((size, flat.shape[1]))
     order = np.argsort(flat_ids, kind="stable")

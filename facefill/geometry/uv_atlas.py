@@ -1,4 +1,4 @@
-"""The UV atlas: which triangle covers each texel, 192 rows x 256 columns, mirror-symmetric about column 127.5.
+"""The UV atlas: which triangle covers each texel; 192 x 256, mirror-symmetric about column 127.5.
 
 Only the image-left half is rasterized; the other half is its mirror image texel by texel, so that flip_uv is
 the exact mirror map (the released map is off by one texel, facts 2.3).
@@ -80,7 +80,7 @@ def flip_uv(uv_map: Tensor) -> Tensor:
 def _cover_left_half(
     uv: NDArray[np.float64], triangles: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Triangle (192, 128) and barycentric (192, 128, 3) of the image-left texels; the lowest id wins on an edge."""
+    """Triangle (192, 128), weights (192, 128, 3) of the image-left texels; the lowest id wins on an edge."""
     corners = uv[triangles]
     low = np.ceil(corners.min(1)).astype(np.int64)
     high = np.floor(corners.max(1)).astype(np.int64)

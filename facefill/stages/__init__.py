@@ -1,6 +1,7 @@
 """The training stages of the paper, each in plain torch: fields, networks, losses, step, metrics.
 
-A stage knows no cluster. What it needs of one arrives as a function: `synchronize` averages the gradients over the
+A stage knows no cluster. What it needs of one arrives as a function: `synchronize` averages the gradients
+over the
 ranks before an optimizer steps. Batches are dictionaries of tensors as `facefill.samples.collate` makes them.
 """
 
@@ -26,7 +27,9 @@ def alone(_: Iterable[nn.Parameter]) -> None:
 
 @dataclass(frozen=True)
 class Assets:
-    """What a stage is built on: the morphable model, its atlas, and the networks of earlier stages by name."""
+    """What a stage is built on: the morphable model, its atlas, and the networks of earlier stages by
+    name.
+    """
 
     model: MorphableModel
     atlas: UVAtlas
@@ -66,7 +69,9 @@ def build_stage(
     device: torch.device,
     synchronize: Synchronize = alone,
 ) -> Stage:
-    """The stage of that name (one of `facefill.config.STAGES`), on `device`, with seeded initial weights by the caller."""
+    """The stage of that name (one of `facefill.config.STAGES`), on `device`, with seeded initial weights
+    by the caller.
+    """
     from facefill.stages.inpaint import InpaintStage
     from facefill.stages.morphable import MorphableStage
     from facefill.stages.segment import SegmentStage

@@ -1,6 +1,8 @@
-"""Stage `inpaint`: Sym-UNet completes the masked albedo, PyramidGAN judges the face (paper 3.2, supplementary 4.3).
+"""Stage `inpaint`: Sym-UNet completes the masked albedo, PyramidGAN judges the face (paper 3.2,
+supplementary 4.3).
 
-Update i trains the discriminator and the inpainter without its verdict, update i+1 the inpainter with all terms: 1:1.
+Update i trains the discriminator and the inpainter without its verdict, update i+1 the inpainter with all
+terms: 1:1.
 """
 
 from typing import Any
@@ -29,7 +31,7 @@ class InpaintStage:
     """Fields → encoder (frozen), inpainter, discriminator → losses → alternating step → metrics."""
 
     name = "inpaint"
-    fields = ("image", "parsing", "fit")
+    fields: tuple[str, ...] = ("image", "parsing", "fit")
 
     def __init__(
         self, config: InpaintConfig, assets: Assets, device: torch.device, synchronize: Synchronize
@@ -104,7 +106,9 @@ class InpaintStage:
         return {name: value.detach() for name, value in terms.items()}
 
     def update_discriminator(self, example: Batch, completion: Completion) -> dict[str, Tensor]:
-        """One step of the discriminator on real and completed faces, with the gradient penalty on the face."""
+        """One step of the discriminator on real and completed faces, with the gradient penalty on the
+        face.
+        """
         self.discriminator.train().requires_grad_(True)
         real, made = example["image"], completion.image.detach()
         terms = {

@@ -1,6 +1,8 @@
-"""Stages `morphable` and `morphable_finetune`: encoder and albedo decoder (supplementary 4.2, 4.3, Tables 3 and 4).
+"""Stages `morphable` and `morphable_finetune`: encoder and albedo decoder (supplementary 4.2, 4.3, Tables
+3 and 4).
 
-One class serves both: fine-tuning is the same step with a tenth of the learning rate and the supervised weights at zero.
+One class serves both: fine-tuning is the same step with a tenth of the learning rate and the supervised
+weights at zero.
 """
 
 from typing import Any
@@ -26,10 +28,15 @@ from facefill.stages.training import make_optimizer, save_networks, update, weig
 class MorphableStage:
     """Fields → encoder and decoder → supervised, reconstruction and regularising losses → step → metrics."""
 
-    fields = ("image", "landmarks", "fit", "uv_texture", "uv_visible")
+    fields: tuple[str, ...] = ("image", "landmarks", "fit", "uv_texture", "uv_visible")
 
     def __init__(
-        self, name: str, config: MorphableConfig, assets: Assets, device: torch.device, synchronize: Synchronize
+        self,
+        name: str,
+        config: MorphableConfig,
+        assets: Assets,
+        device: torch.device,
+        synchronize: Synchronize,
     ) -> None:
         self.name = name
         self.config = config
@@ -69,7 +76,9 @@ class MorphableStage:
         terms: dict[str, Tensor] = {}
         if weights.shape:
             predicted = torch.cat([fit.identity, fit.expression], 1)
-            terms["loss/shape"] = losses.shape_loss(predicted, torch.cat([target.identity, target.expression], 1))
+            terms["loss/shape"] = losses.shape_loss(
+                predicted, torch.cat([target.identity, target.expression], 1)
+            )
         if weights.scale:
             terms["loss/scale"] = losses.scale_loss(fit.camera, target.camera)
         if weights.translation:
@@ -95,7 +104,9 @@ class MorphableStage:
         if weights.symmetry:
             terms["loss/symmetry"] = losses.albedo_symmetry(albedo, self.face)
         if weights.constancy:
-            terms["loss/constancy"] = losses.albedo_constancy(albedo, example["uv_texture"], example["uv_visible"])
+            terms["loss/constancy"] = losses.albedo_constancy(
+                albedo, example["uv_texture"], example["uv_visible"]
+            )
         return terms
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -117,11 +128,15 @@ class MorphableStage:
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        """Landmark error of whole and of masked faces (share of the distance of the outer eye corners), reconstruction L1."""
+        """Landmark error of whole and of masked faces (share of the distance of the outer eye corners),
+        reconstruction L1.
+        """
         self.encoder.eval()
         self.decoder.eval()
         example = centre_crop(batch)
-        target = project(self.vertices(fit_from_vector(example["fit"])), fit_from_vector(example["fit"]).camera)
+        target = project(
+            self.vertices(fit_from_vector(example["fit"])), fit_from_vector(example["fit"]).camera
+        )
         truth = target[:, self.model.landmarks, :2]
         metrics = {}
         for name, hole in (("whole", torch.zeros_like(rectangles(example))), ("masked", rectangles(example))):

@@ -21,7 +21,7 @@ class SegmentStage:
     """Fields → segmenter → focal loss → step → intersection over union."""
 
     name = "segment"
-    fields = ("image", "parsing")
+    fields: tuple[str, ...] = ("image", "parsing")
 
     def __init__(
         self, config: SegmentConfig, assets: Assets, device: torch.device, synchronize: Synchronize
@@ -53,7 +53,9 @@ class SegmentStage:
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        """Accuracy and intersection over union of the three classes over the labelled pixels of the centre crop."""
+        """Accuracy and intersection over union of the three classes over the labelled pixels of the
+        centre crop.
+        """
         self.segmenter.eval()
         example = centre_crop(batch)
         predicted = self.segmenter(example["image"]).argmax(1)

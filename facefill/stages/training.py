@@ -11,7 +11,9 @@ from facefill.config import OptimizerConfig
 from facefill.stages import Synchronize
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig, learning_rate: float) -> torch.optim.Adam:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], config: OptimizerConfig, learning_rate: float
+) -> torch.optim.Adam:
     """Adam as the paper sets it."""
     return torch.optim.Adam(
         list(parameters), learning_rate, (config.beta1, config.beta2), weight_decay=config.weight_decay
@@ -28,8 +30,8 @@ def update(
 ) -> None:
     """One step of `optimizer` down `loss` with the learning rate that belongs to `step`.
 
-    The rate is a function of the step, so a continued run needs no scheduler state. Gradients outside the optimizer's
-    parameters are not computed.
+    The rate is a function of the step, so a continued run needs no scheduler state. Gradients outside the
+    optimizer's parameters are not computed.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)

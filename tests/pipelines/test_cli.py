@@ -34,7 +34,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(verb: str, folder: Path, weights: Path, *more: str) -> int:
-    arguments = [verb, str(folder / "photo.jpg"), "--weights", str(weights), "--out", str(folder / "out"), *more]
+    arguments = [
+        verb,
+        str(folder / "photo.jpg"),
+        "--weights",
+        str(weights),
+        "--out",
+        str(folder / "out"),
+        *more,
+    ]
     return main(arguments)
 
 
@@ -47,7 +55,16 @@ def test_complete_writes_every_picture_and_touches_only_the_hole(folder: Path, w
     assert run("complete", folder, weights, "--mask", str(folder / "mask.png"), *points) == 0
     out = folder / "out"
     names = {path.stem for path in out.glob("*.png")}
-    assert names >= {"completed", "uncertainty", "albedo", "shading", "iteration1", "iteration2", "views", "overview"}
+    assert names >= {
+        "completed",
+        "uncertainty",
+        "albedo",
+        "shading",
+        "iteration1",
+        "iteration2",
+        "views",
+        "overview",
+    }
     photo, completed = read(folder / "photo.jpg"), read(out / "completed.png")
     hole = read(folder / "mask.png")[..., 0] > 127
     from facefill.photographs import decode_photograph
@@ -122,5 +139,16 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    for verb in ("run", "synthesize", "shard", "fit", "project", "train", "sweep", "evaluate", "complete", "views"):
+    for verb in (
+        "run",
+        "synthesize",
+        "shard",
+        "fit",
+        "project",
+        "train",
+        "sweep",
+        "evaluate",
+        "complete",
+        "views",
+    ):
         assert verb in text

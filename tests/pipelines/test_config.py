@@ -35,7 +35,8 @@ def test_a_file_holds_only_what_differs_from_the_paper(file: str) -> None:
 
 def test_overrides_are_dotted_paths_into_groups_and_lists(file: str) -> None:
     config = load_config(
-        file, ["datasets.0.root=s3://bucket/celeba", "stages.inpaint.model.loss_weights.symmetry=0.5", "seed=3"]
+        file,
+        ["datasets.0.root=s3://bucket/celeba", "stages.inpaint.model.loss_weights.symmetry=0.5", "seed=3"],
     )
     assert config.datasets[0].root == "s3://bucket/celeba"
     assert config.stages.inpaint.model.loss_weights.symmetry == 0.5

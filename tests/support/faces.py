@@ -1,4 +1,6 @@
-"""A batch of faces with known ground truth, drawn by the project's own geometry in a few milliseconds each."""
+"""A batch of faces with known ground truth, drawn by the project's own geometry in a few milliseconds
+each.
+"""
 
 import torch
 from torch import Tensor
@@ -40,7 +42,9 @@ def random_fit(count: int, seed: int, middle: tuple[float, float] = (128.0, 125.
 
 
 def draw(fit: Fit, model: MorphableModel, atlas: UVAtlas, size: int = SIZE) -> tuple[Tensor, Reconstruction]:
-    """Pictures (N, 3, size, size) of the mean albedo in the fits' light before a bluish ground, and their meshes."""
+    """Pictures (N, 3, size, size) of the mean albedo in the fits' light before a bluish ground, and
+    their meshes.
+    """
     mesh = reconstruct(fit, model, atlas, size, size)
     texture = (model.mean_albedo * mesh.shading).clamp(0, 1)
     covered = coverage(mesh.fragments)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ class ToyStage:
 
     def train_step(self, batch):
         disturb(self.settings, self.step)
+        time.sleep(self.settings.get("pause", 0.0))
         hidden = nn.functional.dropout(batch["x"], 0.2)  # a stage may draw from torch's generator
         loss = (self.network(hidden)[:, 0] - batch["y"]).square().mean()
         self.optimizer.zero_grad()
