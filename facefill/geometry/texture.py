@@ -1,0 +1,114 @@
+"""Colour between image and UV atlas: unwrap (image to UV) with a true depth test, render (UV to image).
+
+Both sample bilinearly at exact sub-pixel positions: a texel's place in the image is its triangle's
+interpolated projection, a pixel's place in the atlas its fragment's interpolated UV. Paper Fig. 3b; facts
+sheet 2.3.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from facefill.geometry.morphable_model import MorphableModel
+from facefill.geometry.rasterizer import Fragments, interpolate
+from facefill.geometry.shapes import check_shape
+from facefill.geometry.uv_atlas import UVAtlas
+
+# A texel is hidden where the z-buffer differs from its depth by more than this part of the model's height,
+# plus what the slope of its own surface explains over one pixel, capped at MAXIMUM_SLOPE of the height.
+DEPTH_TOLERANCE = 0.01
+MAXIMUM_SLOPE = 0.05
+
+
+def unwrap(
+    image: Tensor,  # (N, C, H, W)
+    projected: Tensor,  # (N, V, 3)
+    model: MorphableModel,
+    atlas: UVAtlas,
+    fragments: Fragments,  # of `projected` at H x W
+) -> tuple[Tensor, Tensor]:
+    """(N, C, 192, 256) colours in UV, 0 where not visible, and (N, 1, 192, 256) float visibility, 1 = seen.
+
+    Visible: front-facing, and all four pixels that the bilinear sample mixes see this very surface, neither
+    something in front of it nor what is behind. Differentiable in image and positions, not in visibility.
+    """
+    check_shape("image", image, len(projected), "C", *fragments.triangle.shape[1:])
+    texels = torch.nonzero(atlas.texel_triangle.flatten() >= 0)[:, 0]
+    vertices = atlas.texel_vertices.view(-1, 3)[texels]
+    corners = projected.index_select(1, vertices.flatten()).unflatten(
+        1, vertices.shape
+    )  # (N, T, 3 corners, 3)
+    position = (corners * atlas.texel_barycentric.view(-1, 3, 1)[texels]).sum(2)
+    visible = _is_visible(corners.detach(), position.detach(), model, fragments).to(image.dtype)[:, None]
+    colour = sample(image, position[:, None, :, :2])[:, :, 0] * visible
+    shape = atlas.texel_triangle.shape
+    return _scatter(colour, texels, shape), _scatter(visible, texels, shape)
+
+
+def render(uv_map: Tensor, fragments: Fragments, model: MorphableModel) -> Tensor:  # (N, C, 192, 256)
+    """(N, C, H, W) the map seen on the mesh, 0 where the mesh is not; differentiable in map and
+    barycentrics."""
+    position = interpolate(model.uv, fragments, model.triangles).permute(0, 2, 3, 1)
+    return sample(uv_map, position) * coverage(fragments)
+
+
+def coverage(fragments: Fragments) -> Tensor:
+    """(N, 1, H, W) float, 1 where the mesh covers the pixel centre."""
+    return (fragments.triangle >= 0).to(fragments.barycentric.dtype)[:, None]
+
+
+def sample(picture: Tensor, positions: Tensor) -> Tensor:  # (N, C, H, W), (N, h, w, 2) column and row
+    """(N, C, h, w) bilinear samples, pixel centres at integers, the border repeated outside."""
+    size = positions.new_tensor((picture.shape[3], picture.shape[2]))
+    grid = (2 * positions + 1) / size - 1
+    return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+
+
+def fill_hidden(uv_map: Tensor, known: Tensor) -> Tensor:  # (N, C, H, W), (N or 1, 1, H, W) in [0, 1]
+    """The map with its unknown texels filled smoothly from the known ones, which stay as they are.
+
+    Push-pull: means of known texels over ever coarser cells, taken from the finest level that has any. It
+    keeps dark rims out of bilinear samples and out of JPEG blocks at the border of what is known.
+    """
+    check_shape("uv_map", uv_map, "N", "C", "H", "W")
+    known = known.to(uv_map.dtype)
+    height, width = uv_map.shape[2:]
+    if height == 1 and width == 1:
+        return uv_map * known
+    window = min(2, height), min(2, width)
+    weight = functional.avg_pool2d(known, window, ceil_mode=True)
+    total = functional.avg_pool2d(uv_map * known, window, ceil_mode=True)
+    coarse = fill_hidden(total / weight.clamp_min(1e-6), (weight > 0).to(uv_map.dtype))
+    smooth = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+    return torch.lerp(smooth, uv_map, known)
+
+
+def _is_visible(corners: Tensor, position: Tensor, model: MorphableModel, fragments: Fragments) -> Tensor:
+    """(N, T) bool of texels whose triangle corners are (N, T, 3, 3) and whose own position is (N, T, 3)."""
+    height, width = fragments.depth.shape[1:]
+    model_height = float(model.mean[:, 1].max() - model.mean[:, 1].min())
+    first, second = (corners[:, :, 1:] - corners[:, :, :1]).unbind(2)
+    twice_area = first[..., 1] * second[..., 0] - first[..., 0] * second[..., 1]
+    # Depth's change over one pixel to the right and one down, along the plane of the texel's triangle.
+    rightwards = first[..., 1] * second[..., 2] - second[..., 1] * first[..., 2]
+    downwards = second[..., 0] * first[..., 2] - first[..., 0] * second[..., 2]
+    slope = (rightwards.abs() + downwards.abs()) / twice_area.clamp_min(1e-9)
+    tolerance = model_height * DEPTH_TOLERANCE + slope.clamp_max(model_height * MAXIMUM_SLOPE)
+
+    column, row, depth = position.unbind(2)
+    inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
+    left = column.floor().clamp(0, max(width - 2, 0))
+    top = row.floor().clamp(0, max(height - 2, 0))
+    cell = (top * (width - 1) + left).long()
+    # Extremes of the four pixels around: one look-up each instead of four.
+    nearest = functional.max_pool2d(fragments.depth.detach()[:, None], 2, stride=1).flatten(1).gather(1, cell)
+    farthest = (
+        -functional.max_pool2d(-fragments.depth.detach()[:, None], 2, stride=1).flatten(1).gather(1, cell)
+    )
+    return inside & (twice_area > 0) & (nearest <= depth + tolerance) & (farthest >= depth - tolerance)
+
+
+def _scatter(values: Tensor, texels: Tensor, shape: torch.Size) -> Tensor:
+    """(N, C, *shape) with values (N, C, T) at the flat positions `texels` and 0 elsewhere."""
+    flat = values.new_zeros(*values.shape[:2], shape.numel())
+    return flat.index_copy(2, texels, values).unflatten(2, shape)
