@@ -32,8 +32,8 @@ def face_quads(quads: np.ndarray, points: np.ndarray, ears: np.ndarray, allowed:
 def chamfer(quads: np.ndarray, chosen: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """Cut the steps of the border: triangles that fill the notches.
 
-    Returns corner (Q,), the corner of a quad whose triangle (with the corners before and after it) is added, -1 for
-    none; the quad has to be split by the other diagonal.
+    Returns corner (Q,), the corner of a quad whose triangle (with the corners before and after it) is added,
+    -1 for none; the quad has to be split by the other diagonal.
     """
     neighbour = quad_neighbours(quads)
     beside = np.where(neighbour >= 0, chosen[neighbour], False)  # side k runs from corner k to k + 1

@@ -4,6 +4,7 @@ Regions are soft weights on texels. They depend on the place of a texel on the m
 the head's origin, so they stay on the features of every face that the model makes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from facefill.geometry.head_asset import EYE
 from facefill.geometry.head_model import HeadModel
+from facefill.geometry.mesh import smooth_normals
+from facefill.geometry.texture import fill_hidden
 from facefill.geometry.uv_atlas import UVAtlas, flip_uv, uv_from_vertices
 
 Field = NDArray[np.float64]
@@ -21,6 +24,7 @@ BROW_X = (0.135, 0.27, 0.395, 0.50, 0.60)
 BROW_Y = (0.310, 0.355, 0.375, 0.355, 0.290)
 BROW_HALF = (0.030, 0.040, 0.034, 0.026, 0.010)
 EYE_CENTRE = (0.305, 0.187)
+NOSTRIL, NOSTRIL_RADII = (0.093, -0.228, 0.845), (0.034, 0.030, 0.036)
 IRIS_RADIUS, PUPIL_RADIUS = 0.060, 0.023
 
 
@@ -36,7 +40,10 @@ class Palette:
 
 
 def paint_albedo(regions: dict[str, Field], palette: Palette) -> Field:
-    """An albedo (3, 192, 256) in [0, 1] from the weights of albedo_regions, painted in layers."""
+    """An albedo (3, 192, 256) in [0, 1] from the weights of albedo_regions, painted in layers.
+
+    Texels without a triangle are filled from their neighbours, so that bilinear samples have no dark rim.
+    """
     skin = np.array(palette.skin)[:, None, None]
     albedo = np.broadcast_to(skin, (3, *regions["skin"].shape)).copy()
     albedo *= 1 + 0.035 * regions["mottle"]
@@ -48,13 +55,15 @@ def paint_albedo(regions: dict[str, Field], palette: Palette) -> Field:
         albedo, np.array(palette.lips)[:, None, None] * (1 - 0.25 * regions["creases"]), regions["lips"]
     )
     albedo = _over(albedo, np.array(palette.brows)[:, None, None], 0.85 * regions["brows"])
+    albedo = _over(albedo, skin * 0.22, 0.85 * regions["nostrils"])
     white = np.array(palette.sclera)[:, None, None] * (1 - 0.35 * regions["eye_rim"])
     albedo = _over(albedo, white, regions["eyes"])
     iris = np.array(palette.iris)[:, None, None] * (1 + 0.35 * regions["iris_fibres"])
     albedo = _over(albedo, iris * (1 - 0.6 * regions["iris_rim"]), regions["iris"])
     albedo = _over(albedo, np.array([0.03, 0.03, 0.03])[:, None, None], regions["pupil"])
     albedo = _over(albedo, np.array(palette.brows)[:, None, None] * 0.5, regions["lashes"])
-    return np.clip(albedo, 0, 1) * regions["face"]
+    filled = fill_hidden(torch.from_numpy(albedo)[None], torch.from_numpy(regions["face"])[None, None])[0]
+    return (0.5 * (filled + flip_uv(filled))).clamp(0, 1).numpy()
 
 
 def region_fields(head: HeadModel, triangles: NDArray[np.int64], atlas: UVAtlas) -> dict[str, Field]:
@@ -96,6 +105,7 @@ def region_fields(head: HeadModel, triangles: NDArray[np.int64], atlas: UVAtlas)
         "lashes": np.clip(lashes, 0, 1) * 0.8,
         "cheeks": np.exp(-(((side - 0.40) / 0.17) ** 2) - ((y + 0.14) / 0.15) ** 2) * front,
         "nose": np.exp(-((side / 0.17) ** 4) - ((y + 0.19) / 0.10) ** 2) * _ramp(z, 0.6, 0.8),
+        "nostrils": _ramp(_ellipsoid(side, y, z, NOSTRIL, NOSTRIL_RADII), 1.25, 0.55),
         "eye_sockets": np.exp(-(((side - 0.31) / 0.17) ** 2) - ((y - 0.16) / 0.08) ** 2) * front,
         "beard": _beard(side, y, z) * (1 - lips),
         "forehead": _ramp(y, 0.38, 0.55) * front,
@@ -127,8 +137,6 @@ def _eye_fields(head: HeadModel, triangles: NDArray[np.int64]) -> tuple[torch.Te
 
 def _creases(points: Field, triangles: NDArray[np.int64]) -> torch.Tensor:
     """How hollow the surface is at each vertex (V,): depth below its smoothed neighbourhood, 1 at 6 mm."""
-    from facefill.geometry.mesh import smooth_normals
-
     normals = smooth_normals(points, triangles)
     start, end = np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)]).T
     count = len(points)
@@ -150,6 +158,11 @@ def _brow(side: Field, y: Field) -> Field:
     lean = side - 0.5 * (y - middle)
     strokes = 0.88 + 0.07 * np.sin(173 * lean) + 0.05 * np.sin(311 * lean + 40 * y)
     return inside * strokes
+
+
+def _ellipsoid(x: Field, y: Field, z: Field, centre: Sequence[float], radii: Sequence[float]) -> Field:
+    """Distance from the centre of an ellipsoid, 1 on its surface."""
+    return np.sqrt(sum(((v - c) / r) ** 2 for v, c, r in zip((x, y, z), centre, radii, strict=True)))
 
 
 def _beard(side: Field, y: Field, z: Field) -> Field:

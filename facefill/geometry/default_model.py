@@ -51,9 +51,9 @@ def default_head() -> HeadModel:
 def albedo_regions() -> dict[str, NDArray[np.float64]]:
     """Soft weights (192, 256) in [0, 1] of what lies where in the default atlas; all mirror-symmetric.
 
-    face, skin, lips, brows, eyes (the openings), iris, pupil, lashes, cheeks, nose, eye_sockets, beard,
-    forehead, ears, scalp, creases (hollows); and the paint textures mottle and iris_fibres (-1..1), iris_rim,
-    eye_rim.
+    face, skin, lips, brows, eyes (the openings), iris, pupil, lashes, cheeks, nose, nostrils, eye_sockets,
+    beard, forehead, ears, scalp, creases (hollows); and the paint textures mottle and iris_fibres (-1..1),
+    iris_rim, eye_rim.
     """
     return _regions(default_head())
 
