@@ -121,7 +121,8 @@ def list_files(url: str, suffix: str | tuple[str, ...] = "", recursive: bool = T
     else:
         filesystem, folder = _filesystem(url)
         remote = _retry(lambda: filesystem.find(folder, maxdepth=None if recursive else 1), url)
-        found = [join(url, file[len(folder) :]) for file in remote if not file.endswith("/")]
+        inside = [file[len(folder) :] for file in remote if not file.endswith("/")]
+        found = [join(url, file) for file in inside if file]  # some stores list an emptied folder as a file
     return sorted(file for file in found if file.endswith(suffix) and not name_of(file).startswith("."))
 
 

@@ -1,0 +1,174 @@
+"""Batches from shard sets: ordered by `order`, read at random from the tars, decoded in threads ahead of
+their use.
+
+Shards on this machine are read in place; remote ones are fetched whole, once, through `storage.local_copy`.
+Reading needs the manifest only, not webdataset (which can read the same tars in sequence).
+"""
+
+import os
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facefill.errors import UserError
+from facefill.samples import FIELD_BY_EXTENSION, Batch, collate, decode_sample
+from pipelines import storage
+from pipelines.manifest import Manifest, Row
+from pipelines.order import epoch_order, sample_seed
+
+PREFETCH_BATCHES = 4
+OPEN_SHARDS = 64
+EVALUATION_EPOCH = -1  # seeds of an evaluation never change
+
+
+class Loader:
+    """The samples of one split of one or several shard sets.
+
+    Owns the open tars and the decoding threads. fields: names of the fields to read, None for all; key, seed
+    and (as absent) landmarks and parsing are always in the batch. Raises UserError when a split is empty or
+    there are too few samples for one batch per rank.
+    """
+
+    def __init__(
+        self,
+        manifests: Sequence[Manifest],
+        batch_size: int,
+        *,
+        seed: int,
+        split: str,
+        rank: int = 0,
+        world_size: int = 1,
+        fields: Sequence[str] | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        self.fields, self.threads = fields, threads
+        self.rows = [(manifest, row) for manifest in manifests for row in manifest.of_split(split)]
+        self.shard_sizes = [
+            len(list(rows)) for _, rows in groupby(self.rows, key=lambda pair: pair[0].shard_url(pair[1]))
+        ]
+        self.split = split
+        self._shards = _Shards()
+
+    def __len__(self) -> int:
+        """Samples over all ranks."""
+        return len(self.rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that every rank gets in an epoch. Raises UserError when it would be none."""
+        steps = len(self.rows) // self.world_size // self.batch_size
+        if steps == 0:
+            raise UserError(
+                f"split {self.split!r} has {len(self.rows)} samples, too few for a batch of {self.batch_size} "
+                f"on {self.world_size} workers; take a smaller batch_size or more data"
+            )
+        return steps
+
+    def batches(self, start_step: int = 0) -> Iterator[tuple[int, Batch]]:
+        """(step, batch) for ever, from any step on: what step s gives does not depend on where one began."""
+        return self._decoded(self._training_plan(start_step))
+
+    def evaluation_batches(self) -> Iterator[Batch]:
+        """Every sample of the split once over all ranks, in stored order; the last batch may be smaller."""
+        mine = np.arange(self.rank, len(self.rows), self.world_size)
+        plan = (
+            (number, mine[start : start + self.batch_size], EVALUATION_EPOCH)
+            for number, start in enumerate(range(0, len(mine), self.batch_size))
+        )
+        return (batch for _, batch in self._decoded(plan))
+
+    def read(self, keys: Sequence[str]) -> Batch:
+        """The samples of these keys as one batch, seeded as in an evaluation. Raises UserError."""
+        places = {row.key: place for place, (_, row) in enumerate(self.rows)}
+        missing = [key for key in keys if key not in places]
+        if missing:
+            raise UserError(f"split {self.split!r} has no sample {missing[0]}; look it up in the manifest")
+        return self._batch(np.array([places[key] for key in keys]), EVALUATION_EPOCH)
+
+    def _training_plan(self, start_step: int) -> Iterator[tuple[int, NDArray[np.int64], int]]:
+        steps = self.steps_per_epoch
+        step = start_step
+        while True:
+            epoch = step // steps
+            order = epoch_order(
+                self.shard_sizes, seed=self.seed, epoch=epoch, rank=self.rank, world_size=self.world_size
+            )
+            while step // steps == epoch:
+                start = (step - epoch * steps) * self.batch_size
+                yield step, order[start : start + self.batch_size], epoch
+                step += 1
+
+    def _decoded(self, plan: Iterator[tuple[int, NDArray[np.int64], int]]) -> Iterator[tuple[int, Batch]]:
+        """The plan's batches in its order, a few ahead being read and decoded."""
+        executor = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
+        ahead: deque[tuple[int, Future[Batch]]] = deque()
+        try:
+            while True:
+                while len(ahead) < PREFETCH_BATCHES and (entry := next(plan, None)) is not None:
+                    number, places, epoch = entry
+                    ahead.append((number, executor.submit(self._batch, places, epoch)))
+                if not ahead:
+                    return
+                number, future = ahead.popleft()
+                yield number, future.result()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _batch(self, places: NDArray[np.int64], epoch: int) -> Batch:
+        return collate([self._sample(place, epoch) for place in places.tolist()])
+
+    def _sample(self, place: int, epoch: int) -> dict[str, object]:
+        manifest, row = self.rows[place]
+        try:
+            sample = decode_sample(
+                self._shards.members(manifest.shard_url(row), row, self.fields), self.fields
+            )
+        except (UserError, FileNotFoundError) as error:
+            raise UserError(f"{manifest.shard_url(row)}, sample {row.key}: {error}") from None
+        return {**sample, "key": row.key, "seed": sample_seed(self.seed, epoch, row.key)}
+
+
+class _Shards:
+    """Tars open for reading at any place, by any thread; the least recently used are closed."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
+        self._lock = Lock()
+
+    def members(self, url: str, row: Row, fields: Sequence[str] | None) -> dict[str, bytes]:
+        """Extension -> bytes of a sample. Raises UserError when the tar is shorter than its manifest says."""
+        file = self._open(url)
+        members = {}
+        for extension, offset, size in zip(row.members, row.offsets, row.sizes, strict=True):
+            if fields is not None and FIELD_BY_EXTENSION[extension].name not in fields:
+                continue
+            data = os.pread(file.descriptor, size, offset)
+            if len(data) != size:
+                raise UserError("the tar is truncated; shard the data set again")
+            members[extension] = data
+        return members
+
+    def _open(self, url: str) -> "_OpenFile":
+        with self._lock:
+            if url not in self._files:
+                self._files[url] = _OpenFile(os.open(storage.local_copy(url), os.O_RDONLY))
+                if len(self._files) > OPEN_SHARDS:
+                    self._files.popitem(last=False)
+            self._files.move_to_end(url)
+            return self._files[url]
+
+
+class _OpenFile:
+    """A descriptor that is closed when the last reader lets go of it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
