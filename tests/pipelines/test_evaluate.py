@@ -149,7 +149,7 @@ def test_lpips_fills_its_columns() -> None:
 
 
 def test_subjects_of_a_batch() -> None:
-    """Without labels a hole may lie on what the fit covers, with labels on the face class; all in the crop."""
+    """Without labels a hole may lie on what the fit covers, with labels on the face class."""
     model = default_model()
     vector = torch.zeros(2, FIT_SIZE)
     vector[:, 228] = 1e-3  # scale
