@@ -4,6 +4,7 @@ The pixels under the hole are replaced by mid-grey before anything looks at the 
 influence the result. Pixels outside the hole are returned untouched.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,9 @@ from facefill.geometry.reconstruction import Fit, Reconstruction, reconstruct
 from facefill.geometry.texture import coverage, fill_hidden, render, unwrap
 from facefill.geometry.uv_atlas import UVAtlas
 from facefill.networks.encoder import EncoderOutput
+
+# masked albedo and known texels -> completed albedo and log_sigma
+Inpainter = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 HIDDEN_GREY = 0.5
 ITERATIONS = 2
@@ -77,7 +81,7 @@ def factorize(image: Tensor, hole: Tensor, fit: Fit, model: MorphableModel, atla
 
 
 def inpaint(
-    image: Tensor, hole: Tensor, factors: Factors, fit: Fit, inpainter: nn.Module, model: MorphableModel
+    image: Tensor, hole: Tensor, factors: Factors, fit: Fit, inpainter: Inpainter, model: MorphableModel
 ) -> Completion:
     """Complete the albedo, shade, render and blend (facts 2.2, steps 9-11)."""
     mesh = factors.reconstruction

@@ -8,6 +8,7 @@ Names of loss weights are the names of the metrics (`loss/symmetry`) and of the 
 from dataclasses import dataclass, field
 from typing import Literal
 
+Precision = Literal["float32", "bfloat16"]
 STAGES = ("morphable", "morphable_finetune", "segment", "inpaint")
 
 # One pass over CelebA's 162,770 training photographs at the paper's batch of 28 (supplementary 4.3).
@@ -51,6 +52,7 @@ class MorphableConfig:
     """
 
     width: float = 1.0
+    precision: Precision = "float32"
     occlusion: float = 0.5  # share of training images that get a random rectangle
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss_weights: MorphableLossWeights = field(default_factory=MorphableLossWeights)
@@ -61,6 +63,7 @@ class SegmentConfig:
     """Face parsing into face, occluder and background with the focal loss (supplementary 4.3)."""
 
     width: float = 1.0
+    precision: Precision = "float32"
     focal_gamma: float = 2.0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
@@ -90,6 +93,7 @@ class InpaintConfig:
     discriminator_width: float = 1.0
     geometry: Literal["fit", "encoder"] = "encoder"
     encoder_width: float = 1.0
+    precision: Precision = "float32"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     discriminator_learning_rate: float = 3e-4
     loss_weights: InpaintLossWeights = field(default_factory=InpaintLossWeights)

@@ -7,7 +7,7 @@ from typing import Any
 from facefill.config import STAGES
 from pipelines import storage
 from pipelines.config import DatasetConfig, RunConfig, TrainingConfig, digest
-from pipelines.progress import Progress, clock
+from pipelines.progress import Progress
 from pipelines.workflow import Outcome, Step
 
 Outcomes = Mapping[str, Outcome]
@@ -27,10 +27,12 @@ def plan(config: RunConfig, progress: Progress) -> list[Step]:
 
 
 def counted(progress: Progress, label: str) -> Callable[[int, int, float], None]:
-    """A callback (done, total, seconds left) that draws one line."""
+    """A callback (done, total, seconds left) that draws one line; the line reckons the time left itself."""
 
-    def report(done: int, total: int, seconds_left: float) -> None:
-        progress.update(label, done, total, f"{clock(seconds_left)} left")
+    def report(done: int, total: int, _: float) -> None:
+        progress.update(label, done, total)
+        if done == total:
+            progress.drop(label)
 
     return report
 

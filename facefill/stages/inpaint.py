@@ -24,7 +24,7 @@ from facefill.networks.encoder import Encoder
 from facefill.networks.pyramid_gan import PyramidDiscriminator
 from facefill.networks.sym_unet import SymUNet
 from facefill.stages import Assets, Batch, State, Synchronize
-from facefill.stages.training import frozen, make_optimizer, save_networks, update, weighted_sum
+from facefill.stages.training import autocast, frozen, make_optimizer, save_networks, update, weighted_sum
 
 
 class InpaintStage:
@@ -60,13 +60,26 @@ class InpaintStage:
         with torch.no_grad():
             fit = self.geometry(example, hole)
             whole = factorize(image, hole, fit, self.model, self.atlas)
-        return whole, inpaint(hide(image, hole), hole, whole, fit, self.inpainter, self.model)
+        return whole, inpaint(hide(image, hole), hole, whole, fit, self.ask_inpainter, self.model)
+
+    def ask_inpainter(self, albedo: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """The inpainter's albedo and log_sigma, computed in the stage's precision."""
+        with autocast(albedo.device, self.config.precision):
+            completed, log_sigma = self.inpainter(albedo, known)
+        return completed.float(), log_sigma.float()
+
+    def ask_discriminator(self, image: Tensor) -> list[Tensor]:
+        """The discriminator's score maps, computed in the stage's precision."""
+        with autocast(image.device, self.config.precision):
+            return [scores.float() for scores in self.discriminator(image)]
 
     def geometry(self, example: Batch, hole: Tensor) -> Fit:
         """The stored fit, or what the encoder makes of the masked image."""
         if self.config.geometry == "fit":
             return fit_from_vector(example["fit"])
-        return fit_from_encoder(self.encoder(hide(example["image"], hole)))
+        with autocast(hole.device, self.config.precision):
+            output = self.encoder(hide(example["image"], hole))
+        return fit_from_encoder(output)
 
     def completion_losses(self, example: Batch, whole: Factors, completion: Completion) -> dict[str, Tensor]:
         """Albedo, symmetry and image terms that have a weight (facts 4.2)."""
@@ -94,7 +107,7 @@ class InpaintStage:
         adversarial = self.config.loss_weights.adversarial > 0
         if adversarial and self.step % 2 == 1:
             frozen(self.discriminator)
-            scores = self.discriminator(completion.image)
+            scores = self.ask_discriminator(completion.image)
             terms["loss/adversarial"] = hinge_generator(scores, completion.image_log_sigma)
         config = self.config
         rate = config.optimizer.learning_rate
@@ -113,7 +126,9 @@ class InpaintStage:
         real, made = example["image"], completion.image.detach()
         terms = {
             "loss/discriminator": hinge_discriminator(
-                self.discriminator(real), self.discriminator(made), completion.image_log_sigma.detach()
+                self.ask_discriminator(real),
+                self.ask_discriminator(made),
+                completion.image_log_sigma.detach(),
             )
         }
         total = terms["loss/discriminator"]

@@ -22,7 +22,7 @@ from facefill.metrics.geometry import landmark_nme
 from facefill.networks.albedo_decoder import AlbedoDecoder
 from facefill.networks.encoder import Encoder
 from facefill.stages import Assets, Batch, State, Synchronize
-from facefill.stages.training import make_optimizer, save_networks, update, weighted_sum
+from facefill.stages.training import autocast, make_optimizer, save_networks, update, weighted_sum
 
 
 class MorphableStage:
@@ -59,8 +59,10 @@ class MorphableStage:
 
     def look(self, image: Tensor) -> tuple[Fit, Tensor]:
         """Fit and albedo (N, 3, 192, 256) that the networks see in images with their holes hidden."""
-        output = self.encoder(image)
-        return fit_from_encoder(output), self.decoder(output.albedo_feature)
+        with autocast(image.device, self.config.precision):
+            output = self.encoder(image)
+            albedo = self.decoder(output.albedo_feature)
+        return fit_from_encoder(output), albedo.float()
 
     def draw(self, fit: Fit, albedo: Tensor) -> tuple[Reconstruction, Tensor, Tensor, Tensor]:
         """Mesh, UV texture, rendering (N, 3, 224, 224) and coverage of a fit with an albedo."""

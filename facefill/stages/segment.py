@@ -12,7 +12,7 @@ from facefill.geometry.morphable_model import mirror_coefficients
 from facefill.losses.focal import focal_loss
 from facefill.networks.segmenter import Segmenter
 from facefill.stages import Assets, Batch, State, Synchronize
-from facefill.stages.training import make_optimizer, save_networks, update
+from facefill.stages.training import autocast, make_optimizer, save_networks, update
 
 COLOURS = ((0.95, 0.75, 0.65), (0.25, 0.45, 0.85), (0.12, 0.12, 0.12))  # face, occluder, background
 
@@ -39,7 +39,9 @@ class SegmentStage:
         """One update; loss/focal."""
         self.segmenter.train()
         example = crop_and_flip(batch, self.mirror)
-        loss = focal_loss(self.segmenter(example["image"]), example["parsing"], self.config.focal_gamma)
+        with autocast(self.mirror.device, self.config.precision):
+            logits = self.segmenter(example["image"]).float()
+        loss = focal_loss(logits, example["parsing"], self.config.focal_gamma)
         update(
             self.optimizer,
             loss,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facefill.config import OptimizerConfig
+from facefill.config import OptimizerConfig, Precision
 from facefill.stages import Synchronize
 
 
@@ -56,6 +56,11 @@ def save_networks(networks: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]
         name: {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
         for name, network in networks.items()
     }
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Convolutions in `precision`; losses, geometry and weights stay in float32 whatever it is."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def frozen(network: nn.Module) -> nn.Module:

@@ -1,5 +1,7 @@
 """Every stage: it learns, it continues exactly, and it publishes what its children need."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -93,3 +95,27 @@ def test_a_zero_weight_skips_the_term() -> None:
     stage = make_stage("morphable_finetune")
     terms = stage.train_step(make_batch(1))
     assert set(terms) == {"loss/landmarks", "loss/reconstruction", "loss/symmetry", "loss/constancy"}
+
+
+@pytest.mark.parametrize("name", ["morphable", "segment", "inpaint"])
+def test_bfloat16_moves_the_weights_the_same_way(name: str) -> None:
+    """The updates of one plain gradient step agree in direction with those of float32."""
+    moved = {}
+    for precision in ("float32", "bfloat16"):
+        config = replace(CASES[name], precision=precision)
+        model, atlas = model_and_atlas()
+        torch.manual_seed(7)
+        parents = {"encoder": Encoder(WIDTH).state_dict()} if name == "inpaint" else {}
+        torch.manual_seed(1)
+        gradients: list[torch.Tensor] = []
+        stage = build_stage(
+            name,
+            config,
+            Assets(model, atlas, parents),
+            torch.device("cpu"),
+            lambda parameters, into=gradients: into.extend(p.grad.clone().flatten() for p in parameters),
+        )
+        stage.train_step(make_batch(2))
+        moved[precision] = torch.cat(gradients)
+    likeness = torch.nn.functional.cosine_similarity(moved["float32"], moved["bfloat16"], dim=0)
+    assert float(likeness) > 0.95
