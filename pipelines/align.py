@@ -1,5 +1,6 @@
-"""One released picture -> one aligned 256 x 256 sample: pixels, landmarks, labels and camera move by one
-similarity.
+"""One released picture becomes one aligned 256 x 256 sample.
+
+Pixels, landmarks, labels and camera move by one similarity.
 
 A picture that needs no warp (already 256 x 256, aligned, upright JPEG) keeps its bytes.
 """
@@ -18,7 +19,7 @@ from facefill.landmarks import five_from_68
 from facefill.photographs import UPRIGHT, decode_photograph, exif_orientation, is_jpeg
 from pipelines import storage
 from pipelines.manifest import Rejected
-from pipelines.shards import Prepared
+from pipelines.prepared import Prepared
 from pipelines.sources.records import RejectedSample, SourceRecord, SourceSample
 
 SIZE = samples.IMAGE_SIZE

@@ -1,5 +1,4 @@
-"""Run one function over many items as Ray tasks: bounded in flight, results in item order, progress with time
-left.
+"""Run one function over many items as Ray tasks: bounded in flight, in item order, with progress.
 
 The only file that starts Ray tasks. A task that dies with its node is run again; an exception that the
 function raises is not retried, it ends the job. Functions must be importable on the workers (module level),
@@ -30,9 +29,9 @@ def run_tasks(
     """The function's result for every item, in the items' order.
 
     workers=0 runs in this process, for tests and tiny jobs; otherwise an initialised Ray session is needed
-    and `max_in_flight` (default: twice the cluster's CPUs) tasks are waiting or running at a time, `cpus`
-    reserved for each. `label` names the tasks in Ray's dashboard. On an exception or Ctrl-C what is in flight
-    is cancelled.
+    and at most `max_in_flight` tasks (default: `workers`, else twice the cluster's CPUs) wait or run at a
+    time, each with `cpus` reserved. `label` names the tasks in Ray's dashboard. On an exception or Ctrl-C
+    what is in flight is cancelled.
     """
     started = time.monotonic()
 
@@ -47,7 +46,7 @@ def run_tasks(
             results.append(function(item))
             report(len(results))
         return results
-    return _run_on_ray(function, items, label, report, max_in_flight, cpus)
+    return _run_on_ray(function, items, label, report, max_in_flight or workers, cpus)
 
 
 def _run_on_ray(

@@ -1,28 +1,23 @@
-"""Batches from shard sets: ordered by `order`, read at random from the tars, decoded in threads ahead of
-their use.
+"""Batches from shard sets: ordered by `order`, read at random from the tars, decoded ahead in threads.
 
-Shards on this machine are read in place; remote ones are fetched whole, once, through `storage.local_copy`.
 Reading needs the manifest only, not webdataset (which can read the same tars in sequence).
 """
 
-import os
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facefill.errors import UserError
-from facefill.samples import FIELD_BY_EXTENSION, Batch, collate, decode_sample
-from pipelines import storage
-from pipelines.manifest import Manifest, Row
+from facefill.samples import Batch, collate, decode_sample
+from pipelines.manifest import Manifest
 from pipelines.order import epoch_order, sample_seed
+from pipelines.shard_reader import ShardReader
 
 PREFETCH_BATCHES = 4
-OPEN_SHARDS = 64
 EVALUATION_EPOCH = -1  # seeds of an evaluation never change
 
 
@@ -53,7 +48,7 @@ class Loader:
             len(list(rows)) for _, rows in groupby(self.rows, key=lambda pair: pair[0].shard_url(pair[1]))
         ]
         self.split = split
-        self._shards = _Shards()
+        self._reader = ShardReader()
 
     def __len__(self) -> int:
         """Samples over all ranks."""
@@ -65,8 +60,8 @@ class Loader:
         steps = len(self.rows) // self.world_size // self.batch_size
         if steps == 0:
             raise UserError(
-                f"split {self.split!r} has {len(self.rows)} samples, too few for a batch of {self.batch_size} "
-                f"on {self.world_size} workers; take a smaller batch_size or more data"
+                f"split {self.split!r} has {len(self.rows)} samples, too few for a batch of "
+                f"{self.batch_size} on {self.world_size} workers; take a smaller batch_size or more data"
             )
         return steps
 
@@ -126,49 +121,7 @@ class Loader:
     def _sample(self, place: int, epoch: int) -> dict[str, object]:
         manifest, row = self.rows[place]
         try:
-            sample = decode_sample(
-                self._shards.members(manifest.shard_url(row), row, self.fields), self.fields
-            )
-        except (UserError, FileNotFoundError) as error:
-            raise UserError(f"{manifest.shard_url(row)}, sample {row.key}: {error}") from None
+            sample = decode_sample(self._reader.members(manifest, row, self.fields))
+        except UserError as error:
+            raise UserError(f"{row.key}: {error}") from None
         return {**sample, "key": row.key, "seed": sample_seed(self.seed, epoch, row.key)}
-
-
-class _Shards:
-    """Tars open for reading at any place, by any thread; the least recently used are closed."""
-
-    def __init__(self) -> None:
-        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
-        self._lock = Lock()
-
-    def members(self, url: str, row: Row, fields: Sequence[str] | None) -> dict[str, bytes]:
-        """Extension -> bytes of a sample. Raises UserError when the tar is shorter than its manifest says."""
-        file = self._open(url)
-        members = {}
-        for extension, offset, size in zip(row.members, row.offsets, row.sizes, strict=True):
-            if fields is not None and FIELD_BY_EXTENSION[extension].name not in fields:
-                continue
-            data = os.pread(file.descriptor, size, offset)
-            if len(data) != size:
-                raise UserError("the tar is truncated; shard the data set again")
-            members[extension] = data
-        return members
-
-    def _open(self, url: str) -> "_OpenFile":
-        with self._lock:
-            if url not in self._files:
-                self._files[url] = _OpenFile(os.open(storage.local_copy(url), os.O_RDONLY))
-                if len(self._files) > OPEN_SHARDS:
-                    self._files.popitem(last=False)
-            self._files.move_to_end(url)
-            return self._files[url]
-
-
-class _OpenFile:
-    """A descriptor that is closed when the last reader lets go of it."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)

@@ -1,5 +1,4 @@
-"""Write a shard set: slices of a sorted list, one Ray task per tar, byte-identical however many workers there
-are.
+"""Write a shard set: one Ray task per tar, the same bytes however many workers there are.
 
 The only file that knows webdataset. Each task writes its tar to a temporary file, publishes it, and then
 publishes `parts/{shard}.json` with its rows; a task whose part is there with the same slice and settings is
@@ -8,13 +7,13 @@ skipped, so a stopped job goes on where it was. The driver merges the parts and 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import IO, Any
 
 from facefill.errors import UserError
 from pipelines import jobs, storage
+from pipelines.align import prepare_records
 from pipelines.manifest import (
     SPLITS,
     Manifest,
@@ -22,46 +21,14 @@ from pipelines.manifest import (
     Row,
     ShardFile,
     load_manifest,
-    row_from_dict,
-    rows_as_dicts,
     save_manifest,
 )
+from pipelines.prepared import Prepare, Prepared, Slice, members_sha256
+from pipelines.shard_parts import Part, finished_part, part_as_json, part_from_json
 from pipelines.sources.records import Listing
 
 SHARD_FORMAT = 1  # counts up when the stored bytes of the same input change
 TAR_BLOCK = 512
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """One sample ready to be stored; members: extension -> bytes; the rest is for its manifest row."""
-
-    key: str
-    identity: int
-    source: str
-    similarity: tuple[float, ...]
-    landmarks: int
-    members: Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What one shard is made of; `items` are handed to the set's `prepare` together."""
-
-    shard: str
-    split: str
-    items: tuple[Any, ...]
-
-
-Prepare = Callable[[Sequence[Any]], Iterable[Prepared | Rejected]]
-
-
-@dataclass(frozen=True)
-class _Part:
-    digest: str
-    file: ShardFile | None
-    rows: tuple[Row, ...]
-    rejected: tuple[Rejected, ...]
 
 
 def shard_dataset(
@@ -78,8 +45,6 @@ def shard_dataset(
     config: the settings that made the listing, for config.json. workers=0: in this process. Raises UserError
     when no picture can be used.
     """
-    from pipelines.align import prepare_records
-
     slices = slices_by_split(listing, samples_per_shard)
     return write_shard_set(
         folder,
@@ -136,7 +101,7 @@ def write_shard_set(
         workers=workers,
         on_progress=on_progress,
     )
-    parts = [_part_from_json(text) for text in results]
+    parts = [part_from_json(text) for text in results]
     manifest = Manifest(
         folder=folder,
         dataset=dataset,
@@ -158,7 +123,7 @@ def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> str:
     piece, digest = task
     part_url = storage.join(folder, "parts", f"{piece.shard}.json")
     tar_url = storage.join(folder, piece.shard)
-    if (kept := _finished_part(part_url, tar_url, digest)) is not None:
+    if (kept := finished_part(part_url, tar_url, digest)) is not None:
         return kept
     rows: list[Row] = []
     rejected: list[Rejected] = []
@@ -168,7 +133,7 @@ def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> str:
     written = ShardFile(piece.shard, stream.md5.hexdigest(), len(rows), stream.size)
     if not rows:
         storage.remove(tar_url)
-    text = _part_as_json(_Part(digest, written if rows else None, tuple(rows), tuple(rejected)))
+    text = part_as_json(Part(digest, written if rows else None, tuple(rows), tuple(rejected)))
     storage.write_text(part_url, text)
     return text
 
@@ -217,15 +182,6 @@ def _member_offsets(start: int, members: Mapping[str, bytes]) -> list[int]:
     return offsets
 
 
-def members_sha256(members: Mapping[str, bytes]) -> str:
-    """One checksum of all members' names and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(members):
-        digest.update(f"{name} {len(members[name])}\n".encode())
-        digest.update(members[name])
-    return digest.hexdigest()
-
-
 class _Measured:
     """A file that only grows, with its checksum and size."""
 
@@ -249,36 +205,6 @@ def _finished_set(folder: str, plan: str) -> Manifest | None:
         return None
     manifest = load_manifest(folder)
     return manifest if manifest.config.get("plan") == plan else None
-
-
-def _finished_part(part_url: str, tar_url: str, digest: str) -> str | None:
-    try:
-        text = storage.read_text(part_url)
-        part = _part_from_json(text)
-        whole = part.file is None or storage.size(tar_url) == part.file.filesize
-    except FileNotFoundError:
-        return None
-    return text if whole and part.digest == digest else None
-
-
-def _part_as_json(part: _Part) -> str:
-    content = {
-        "digest": part.digest,
-        "file": None if part.file is None else asdict(part.file),
-        "rows": rows_as_dicts(part.rows),
-        "rejected": rows_as_dicts(part.rejected),
-    }
-    return json.dumps(content, sort_keys=True)
-
-
-def _part_from_json(text: str) -> _Part:
-    content = json.loads(text)
-    return _Part(
-        digest=content["digest"],
-        file=None if content["file"] is None else ShardFile(**content["file"]),
-        rows=tuple(row_from_dict(row) for row in content["rows"]),
-        rejected=tuple(Rejected(**row) for row in content["rejected"]),
-    )
 
 
 def _check(manifest: Manifest) -> None:

@@ -134,12 +134,12 @@ def test_a_truncated_or_absent_tar_is_named(tmp_path):
     with pytest.raises(UserError, match=r"celeba-train-000000\.tar.*truncated; shard"):
         next(Loader([made], 4, seed=1, split="train").batches())
     tar.unlink()
-    with pytest.raises(UserError, match=r"celeba-train-000000\.tar.*no such file"):
+    with pytest.raises(UserError, match=r"celeba-train-000000\.tar.*the tar is absent"):
         next(Loader([made], 4, seed=1, split="train").batches())
 
 
 def test_more_shards_than_may_be_open(manifest, monkeypatch):
-    from pipelines import loader as module
+    from pipelines import shard_reader as module
 
     monkeypatch.setattr(module, "OPEN_SHARDS", 2)
     keys = [

@@ -12,6 +12,7 @@ from facefill.errors import UserError
 from facefill.samples import decode_sample
 from pipelines import shards, storage
 from pipelines.manifest import Manifest, Row, load_manifest
+from pipelines.prepared import members_sha256
 from pipelines.shards import shard_dataset
 from pipelines.sources import celebamask_hq
 from pipelines.sources.celeba import CelebaOptions, list_records
@@ -62,7 +63,7 @@ def test_rows_tell_where_the_bytes_lie(tmp_path):
     manifest = sharded(write_celeba(tmp_path / "celeba"), tmp_path / "out")
     for row in manifest.rows:
         members = members_of(manifest, row)
-        assert shards.members_sha256(members) == row.sha256
+        assert members_sha256(members) == row.sha256
         sample = decode_sample(members)
         assert sample["image"].shape == (256, 256, 3) and sample["landmarks"].shape == (5, 2)
         assert row.landmarks == 5 and not row.has_parsing and len(row.similarity) == 6
@@ -112,6 +113,19 @@ def test_a_stopped_job_goes_on_and_keeps_what_is_valid(tmp_path, monkeypatch):
     times = [tar.stat().st_mtime_ns for tar in tars]
     resumed = sharded(root, tmp_path / "out")
     assert [tar.stat().st_mtime_ns for tar in tars] == times
+    assert resumed == replace(whole, folder=str(tmp_path / "out"))
+
+
+def test_a_stopped_ray_job_leaves_whole_shards_and_goes_on(tmp_path, ray_session):
+    root = write_celeba(tmp_path / "celeba")
+    whole = sharded(root, tmp_path / "whole")
+
+    def stop(done: int, total: int, left: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sharded(root, tmp_path / "out", workers=2, on_progress=stop)
+    resumed = sharded(root, tmp_path / "out", workers=2)
     assert resumed == replace(whole, folder=str(tmp_path / "out"))
 
 
