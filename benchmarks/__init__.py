@@ -1,1 +1,1 @@
-"""The evidence: speed of the parts and comparison with published numbers."""
+"""The evidence: what the method costs and what others published. Run with `python -m benchmarks`."""

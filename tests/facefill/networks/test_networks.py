@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from facefill.networks.albedo_decoder import AlbedoDecoder
-from facefill.networks.blocks import ResUnit, scaled_channels
+from facefill.networks.blocks import ResUnit, fold_spectral_norm, scaled_channels
 from facefill.networks.encoder import Encoder, EncoderOutput, camera_from_pose
 from facefill.networks.pyramid_gan import PyramidDiscriminator
 from facefill.networks.segmenter import Segmenter
@@ -98,6 +98,16 @@ def test_evaluation_leaves_the_state_alone(narrow: nn.Module) -> None:
     before = {key: value.clone() for key, value in narrow.state_dict().items()}
     narrow.eval()(*inputs_of(narrow))
     assert all(torch.equal(value, before[key]) for key, value in narrow.state_dict().items())
+
+
+def test_folded_weights_answer_the_same(narrow: nn.Module) -> None:
+    folded = type(narrow)(NARROW)
+    folded.load_state_dict(narrow.state_dict())
+    folded = fold_spectral_norm(folded)
+    assert not any("parametrizations" in name for name in folded.state_dict())
+    expected = tensors_of(narrow.eval()(*inputs_of(narrow)))
+    for found, wanted in zip(tensors_of(folded(*inputs_of(narrow))), expected, strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_outputs_are_float32_under_autocast(narrow: nn.Module) -> None:
