@@ -89,9 +89,9 @@ def deconvolution_gate(channels_in: int, channels_out: int) -> nn.Sequential:
 def fold_spectral_norm(network: nn.Module) -> nn.Module:
     """Put the normalised weights in the place of the normalisation, for a network that only answers any more.
 
-    In place. The answers stay the same to the bit and each spares the division of all weights, a quarter of
-    the encoder's time on a CPU; the state is no longer that of a network in training. Never fold a deepcopy: copies
-    share the class that the normalisation is attached to, so the original would lose it too.
+    In place. The answers stay the same to the bit and each spares the division of all weights, a quarter
+    of the encoder's time on a CPU; the state is no longer that of a network in training. Never fold a
+    deepcopy: copies share the class that the normalisation is attached to, so the original would lose it.
     """
     network.eval()  # in training mode reading a weight would move its power iteration
     for layer in list(network.modules()):
