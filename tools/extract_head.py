@@ -14,6 +14,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+# one thread: the order of sums, and so the last bit of an eigenvector, must not depend on the machine's cores
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -48,10 +48,10 @@ UNIT_SIGMA = {
     "mouth": 0.06,
     "mouthDimple": 0.18,
     "mouthFrown": 0.18,
-    "mouthFunnel": 0.13,
+    "mouthFunnel": 0.10,
     "mouthLowerDown": 0.16,
     "mouthPress": 0.10,
-    "mouthPucker": 0.18,
+    "mouthPucker": 0.13,
     "mouthRollLower": 0.08,
     "mouthRollUpper": 0.08,
     "mouthShrugLower": 0.12,
@@ -153,8 +153,9 @@ def principal_mixtures(
         shapes = 0.5 * (shapes + parity * shapes[:, mirror] * [-1, 1, 1])
         flat = (shapes * np.sqrt(weight)[:, None]).reshape(len(own), -1)
         variance, vectors = np.linalg.eigh(flat @ flat.T)
-        vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(own))])
-        mixtures.append(vectors.T @ table)
+        mixture = vectors.T @ table
+        # a component and its negative are the same: an arbitrary fixed projection decides, far from a tie
+        mixtures.append(mixture * np.sign(mixture @ np.cos(np.arange(len(names))))[:, None])
         parities.append(np.full(len(own), parity))
         strengths.append(variance)
     order = np.argsort(-np.concatenate(strengths), kind="stable")[:count]

@@ -40,7 +40,7 @@ class Palette:
 
 
 def paint_albedo(regions: dict[str, Field], palette: Palette) -> Field:
-    """An albedo (3, 192, 256) in [0, 1] from the weights of albedo_regions, painted in layers.
+    """An albedo (3, 192, 256) in [0, 1], steps of 1/255, from the weights of albedo_regions, in layers.
 
     Texels without a triangle are filled from their neighbours, so that bilinear samples have no dark rim.
     """
@@ -63,7 +63,8 @@ def paint_albedo(regions: dict[str, Field], palette: Palette) -> Field:
     albedo = _over(albedo, np.array([0.03, 0.03, 0.03])[:, None, None], regions["pupil"])
     albedo = _over(albedo, np.array(palette.brows)[:, None, None] * 0.5, regions["lashes"])
     filled = fill_hidden(torch.from_numpy(albedo)[None], torch.from_numpy(regions["face"])[None, None])[0]
-    return (0.5 * (filled + flip_uv(filled))).clamp(0, 1).numpy()
+    even = (0.5 * (filled + flip_uv(filled))).clamp(0, 1).numpy()
+    return np.round(even * 255) / 255  # steps, so that the last bit of a sine never changes the model
 
 
 def region_fields(head: HeadModel, triangles: NDArray[np.int64], atlas: UVAtlas) -> dict[str, Field]:

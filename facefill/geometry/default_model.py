@@ -7,9 +7,11 @@ checksum of the asset and of the code that builds from it.
 import functools
 import hashlib
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,14 +26,16 @@ from facefill.geometry.morphable_model import MorphableModel, load_model, save_m
 from facefill.geometry.uv_atlas import rasterize_atlas
 
 NAME = "facefill-head-cc0"
+Part = TypeVar("Part")
 
 
 @functools.cache
 def default_model() -> MorphableModel:
     """The face area of the CC0 head: about 11,700 vertices, a disk with the mouth as its one hole."""
     path = _cached("face")
-    if path.is_file():
-        return load_model(path)
+    stored = _read(path, load_model)
+    if stored is not None:
+        return stored
     model = _face_of(default_head())
     _publish(path, lambda partial: save_model(model, partial))
     return model
@@ -41,8 +45,9 @@ def default_model() -> MorphableModel:
 def default_head() -> HeadModel:
     """The whole head that default_model() is the face of."""
     path = _cached("head")
-    if path.is_file():
-        return _load_head(path)
+    stored = _read(path, _load_head)
+    if stored is not None:
+        return stored
     head = build_head(load_asset())
     _publish(path, lambda partial: _save_head(head, partial))
     return head
@@ -109,6 +114,14 @@ def _cached(part: str) -> Path:
     digest.update(Path(__file__).read_bytes())
     folder = os.environ.get("FACEFILL_CACHE") or Path.home() / ".cache" / "facefill"
     return Path(folder) / f"{NAME}-{part}-{digest.hexdigest()[:16]}.npz"
+
+
+def _read(path: Path, load: Callable[[Path], Part]) -> Part | None:
+    """A built part from the cache; None where there is none, or a damaged one that has to be built again."""
+    try:
+        return load(path)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def _publish(path: Path, write: Callable[[Path], None]) -> None:

@@ -6,6 +6,7 @@ The networks see standardised coefficients: 199 of identity and 29 of expression
 
 import hashlib
 import os
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def load_model(path: Path) -> MorphableModel:
                 if field.name != "name"
             }
             return MorphableModel(name=str(stored["name"]), **tensors)
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a morphable model of this program: {error}") from error
 
 
