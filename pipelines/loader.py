@@ -44,6 +44,11 @@ class Loader:
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
         self.fields, self.threads = fields, threads
         self.rows = [(manifest, row) for manifest in manifests for row in manifest.of_split(split)]
+        if not self.rows:
+            held = "; ".join(f"{manifest.folder} holds {_counted(manifest)}" for manifest in manifests)
+            raise UserError(
+                f"no samples in split {split!r}: {held or 'no data set is named'}; change the split rule"
+            )
         self.shard_sizes = [
             len(list(rows)) for _, rows in groupby(self.rows, key=lambda pair: pair[0].shard_url(pair[1]))
         ]
@@ -125,3 +130,9 @@ class Loader:
         except UserError as error:
             raise UserError(f"{row.key}: {error}") from None
         return {**sample, "key": row.key, "seed": sample_seed(self.seed, epoch, row.key)}
+
+
+def _counted(manifest: Manifest) -> str:
+    return (
+        ", ".join(f"{count} for {split}" for split, count in sorted(manifest.counts().items())) or "nothing"
+    )

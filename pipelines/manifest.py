@@ -101,16 +101,8 @@ class Manifest:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def of_split(self, split: str) -> tuple[Row, ...]:
-        """The rows of a split. Raises UserError when it is empty, naming what there is."""
-        rows = tuple(row for row in self.rows if row.split == split)
-        if not rows:
-            held = (
-                ", ".join(f"{name} {count}" for name, count in sorted(self.counts().items())) or "no samples"
-            )
-            raise UserError(
-                f"{self.folder}: no samples in split {split!r} (it holds: {held}); change the split rule"
-            )
-        return rows
+        """The rows of a split; there may be none."""
+        return tuple(row for row in self.rows if row.split == split)
 
     def counts(self) -> dict[str, int]:
         """Samples per split."""

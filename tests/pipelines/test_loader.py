@@ -105,6 +105,7 @@ def test_several_sets_are_mixed(manifest, tmp_path):
         str(write_300w(tmp_path / "300w")), three_hundred_w.ThreeHundredWOptions(held_out=0.0)
     )
     other = shard_dataset(listing, str(tmp_path / "out"), samples_per_shard=5, config={}, workers=0)
+    assert len(Loader([manifest, other], 1, seed=1, split="test")) == 6  # one set has none, and need not
     loader = Loader([manifest, other], 9, seed=1, split="train")
     assert len(loader) == 27
     batches = [batch for _, batch in take(loader, 3)]
@@ -120,8 +121,12 @@ def test_too_few_samples_and_empty_splits_are_users_errors(manifest):
     loader = Loader([manifest], 13, seed=1, split="train", world_size=2)
     with pytest.raises(UserError, match="24 samples, too few for a batch of 13 on 2 workers"):
         next(loader.batches())
-    with pytest.raises(UserError, match="no samples in split 'holdout'"):
+    with pytest.raises(
+        UserError, match=r"no samples in split 'holdout'.*holds 6 for test, 24 for train, 6 for val"
+    ):
         Loader([manifest], 1, seed=1, split="holdout")
+    with pytest.raises(UserError, match="no data set is named"):
+        Loader([], 1, seed=1, split="train")
 
 
 def test_a_truncated_or_absent_tar_is_named(tmp_path):
