@@ -22,6 +22,7 @@ from facefill.errors import UserError
 
 SOURCE_ROOT = Path(__file__).resolve().parents[1]
 LONGEST_TEMPORARY_FOLDER = 40  # Ray puts unix sockets under it, and their paths end at 107 characters
+ANSWER_WITHIN_S = 10.0
 OBJECT_STORE_BYTES = 512 << 20  # tasks hand over table rows, not images
 
 # Read by Ray on the driver; a value that the user has set stays.
@@ -83,8 +84,9 @@ def _joined(address: str) -> Iterator[None]:
         # _private).
         environment["RAY_ADDRESS"] = address
     try:
+        _knock(address)
         ray.init(address=address, runtime_env={"env_vars": environment}, **_quiet())
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"cannot join the Ray cluster at {address} ({reason}): start it with `ray start --head`, or "
@@ -147,6 +149,14 @@ def _installed() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def _knock(address: str) -> None:
+    """Raise ConnectionError where nobody listens: Ray itself would go on asking for over ten minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_WITHIN_S):
+            pass
 
 
 def _quiet() -> dict[str, Any]:

@@ -114,12 +114,17 @@ def evaluate(job: TrainJob, stage: Any, place: Place, show: Callable[[Any], None
     for number, batch in enumerate(itertools.islice(loader.batches(0), job.evaluate_batches)):
         batch = on_device(batch, place.device)
         torch.manual_seed(seed_of(job.seed, "evaluate", number, place.rank))
-        means.add(stage.evaluate(batch))
+        means.add(stage.evaluate(batch), weight=samples_in(batch))
         if number == 0 and place.rank == 0:
             with torch.no_grad():
                 sheet = stage.pictures(batch)
             show((sheet.permute(1, 2, 0).clamp(0, 1) * 255).round().byte().cpu().numpy())
     return {name: value for name, value in means.take().items() if not name.startswith("time/")}
+
+
+def samples_in(batch: dict[str, Any]) -> int:
+    """How many samples a batch has; the last one of an evaluation may be smaller."""
+    return next(len(value) for value in batch.values() if isinstance(value, Tensor))
 
 
 def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

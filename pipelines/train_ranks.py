@@ -86,11 +86,7 @@ class NotFiniteWatch:
         for flag, (_, keys) in zip(flags, self._steps, strict=True):
             bad, length = ([], 0) if flag else (bad + keys, length + 1)
             if length == NOT_FINITE_IN_A_ROW:
-                everywhere: list[Any] = [bad]
-                if self._place.world_size > 1:
-                    everywhere = [None] * self._place.world_size
-                    torch.distributed.all_gather_object(everywhere, bad)
-                names = sorted(set(itertools.chain(*everywhere)))
+                names = sorted(set(itertools.chain(*gathered(bad, self._place))))
                 raise NotFiniteError(
                     f"{label}: losses or gradients were not finite {length} times in a row up to step "
                     f"{step}, on the samples {', '.join(names[:12])}{' ...' if len(names) > 12 else ''}: "
@@ -109,29 +105,42 @@ class Means:
         self._calls = 0
         self._since = time.perf_counter()
 
-    def add(self, values: dict[str, Tensor]) -> None:
+    def add(self, values: dict[str, Tensor], weight: float = 1.0) -> None:
         """One more value of each name; names need not be the same every time."""
         self._calls += 1
         for name, value in values.items():
             value = value.detach().double()
             finite = value.isfinite()
-            self._sums[name] = self._sums.get(name, 0.0) + value.where(finite, torch.zeros_like(value))
-            self._counts[name] = self._counts.get(name, 0.0) + finite.double()
+            self._sums[name] = self._sums.get(name, 0.0) + weight * value.where(
+                finite, torch.zeros_like(value)
+            )
+            self._counts[name] = self._counts.get(name, 0.0) + weight * finite.double()
 
     def take(self) -> dict[str, float]:
         """The means over all ranks and `time/step` in seconds; starts anew. Reads the device."""
-        names = sorted(self._sums)
+        names = sorted(set(itertools.chain(*gathered(list(self._sums), self._place))))
         device = self._place.device
+        none = torch.zeros((), dtype=torch.float64)
         table = torch.stack(
-            [torch.stack([table[name].to(device) for name in names]) for table in (self._sums, self._counts)]
+            [table.get(name, none).to(device) for table in (self._sums, self._counts) for name in names]
+            or [none.to(device)]
         )
         if self._place.world_size > 1:
             torch.distributed.all_reduce(table)
-        sums, counts = table.tolist()
+        sums, counts = table[: len(names)].tolist(), table[len(names) :].tolist()
         means = {name: sums[i] / counts[i] if counts[i] else float("nan") for i, name in enumerate(names)}
-        means["time/step"] = (time.perf_counter() - self._since) / self._calls
+        means["time/step"] = (time.perf_counter() - self._since) / max(self._calls, 1)
         self._sums, self._counts, self._calls, self._since = {}, {}, 0, time.perf_counter()
         return means
+
+
+def gathered(item: Any, place: Place) -> list[Any]:
+    """Every rank's item, on every rank."""
+    if place.world_size == 1:
+        return [item]
+    box: list[Any] = [None] * place.world_size
+    torch.distributed.all_gather_object(box, item)
+    return box
 
 
 def agreed(checkpoint: Checkpoint | None, place: Place) -> Checkpoint | None:
