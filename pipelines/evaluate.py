@@ -22,10 +22,9 @@ from facefill.baselines import mean_fill, mirror_fill, telea_fill
 from facefill.completion import Completion
 from facefill.errors import UserError
 from facefill.face_masks import NUM_BUCKETS, bucket_of, mask_ratio, rectangle_hole_with_ratio
-from facefill.face_parsing import FACE, UNKNOWN
+from facefill.face_region import face_region, face_texels
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.reconstruction import fit_from_vector, reconstruct
-from facefill.geometry.texture import coverage
 from facefill.geometry.uv_atlas import UVAtlas
 from facefill.metrics.image import psnr, ssim
 from facefill.metrics.perceptual import Lpips, image_distance, region_distance
@@ -76,11 +75,10 @@ class Evaluation:
 
 
 def subjects_of(batch: Batch, model: MorphableModel, atlas: UVAtlas) -> list[Subject]:
-    """The faces of a batch. Holes may lie on the labelled face, or without a label on what the fit covers."""
+    """The faces of a batch, with where holes may lie on them."""
     example = centre_crop(batch)
     mesh = reconstruct(fit_from_vector(example["fit"]), model, atlas, CROP, CROP)
-    labels = example["parsing"][:, None]
-    face = torch.where(labels == UNKNOWN, coverage(mesh.fragments) > 0, labels == FACE)
+    face = face_region(example["parsing"], mesh.fragments, face_texels(model, atlas), model) > 0
     landmarks = mesh.projected[:, model.landmarks, :2]
     return [Subject(*parts) for parts in zip(batch["key"], example["image"], face, landmarks, strict=True)]
 

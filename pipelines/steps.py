@@ -77,7 +77,13 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
     def fit(_: Outcomes) -> Outcome:
         from pipelines.fit import fit_dataset
 
-        return fit_dataset(shards, fits, dataset.ground_truth, counted(progress, f"fit {name}"))
+        return fit_dataset(
+            shards,
+            fits,
+            dataset.ground_truth,
+            workers=config.shard.workers,
+            on_progress=counted(progress, f"fit {name}"),
+        )
 
     def project(_: Outcomes) -> Outcome:
         from pipelines.project_uv import project_dataset

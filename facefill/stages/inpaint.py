@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facefill.augmentation import centre_crop, crop_and_flip, rectangles, sample_generator
+from facefill.augmentation import CROP, centre_crop, crop_and_flip, rectangles, sample_generator
 from facefill.completion import Completion, Factors, factorize, fit_from_encoder, hide, inpaint
 from facefill.config import InpaintConfig
 from facefill.face_parsing import FACE, UNKNOWN
+from facefill.face_region import face_region, face_texels
 from facefill.geometry.morphable_model import mirror_coefficients
 from facefill.geometry.reconstruction import Fit, fit_from_vector, reconstruct
-from facefill.geometry.texture import coverage
 from facefill.losses.adversarial import gradient_penalty, hinge_discriminator, hinge_generator
 from facefill.losses.completion import masked_symmetry, uncertain_l1
 from facefill.metrics.image import psnr
@@ -41,6 +41,7 @@ class InpaintStage:
         self.step = 0
         self.model = assets.model.to(device)
         self.atlas = assets.atlas.to(device)
+        self.texels = face_texels(self.model, self.atlas)
         self.mirror = mirror_coefficients(assets.model).to(device)
         self.encoder = Encoder(config.encoder_width).to(device)
         self.encoder.load_state_dict(assets.parents["encoder"])
@@ -153,11 +154,9 @@ class InpaintStage:
         return terms
 
     def region(self, example: Batch) -> Tensor:
-        """Where holes may lie (N, 1, 224, 224): the labelled face, or what the stored fit covers."""
-        fit = fit_from_vector(example["fit"])
-        covered = coverage(reconstruct(fit, self.model, self.atlas, *example["image"].shape[-2:]).fragments)
-        labels = example["parsing"][:, None]
-        return torch.where(labels == UNKNOWN, covered, (labels == FACE).float())
+        """Where holes may lie (N, 1, 224, 224)."""
+        mesh = reconstruct(fit_from_vector(example["fit"]), self.model, self.atlas, CROP, CROP)
+        return face_region(example["parsing"], mesh.fragments, self.texels, self.model)
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:

@@ -1,0 +1,207 @@
+"""Fit the morphable model to every picture of a shard set: one Ray task and one Parquet file per shard.
+
+A file is kept while the tar's checksum, the model's checksum and FIT_FORMAT are those that it was made
+with; they stand
+in the JSON beside it, which is written last. A picture without usable landmarks becomes a row with a
+reason and no fit.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facefill.geometry.camera import WeakPerspective
+from facefill.geometry.default_model import default_model
+from facefill.geometry.fitting import fit_faces, fit_light
+from facefill.geometry.morphable_model import MorphableModel, checksum
+from facefill.geometry.reconstruction import NUM_EXPRESSION, NUM_IDENTITY, Fit, fit_to_vector
+from facefill.geometry.spherical_harmonics import ambient_illumination
+from facefill.geometry.uv_atlas import UVAtlas, build_atlas
+from facefill.samples import Batch, collate, decode_sample
+from pipelines import jobs, storage, tables
+from pipelines.manifest import Manifest, Row, load_manifest
+from pipelines.shard_reader import ShardReader
+
+FIT_FORMAT = 1  # counts up when the same input gives another fit
+AT_ONCE = 16
+WORST_LANDMARKS_PX = 12.0  # of 256; beyond it the points are not those of a face
+COLUMNS = {
+    "key": "string",
+    "fit": "list<float64>",
+    "landmark_px": "float64",
+    "photometric": "float64",
+    "reason": "string",
+}
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """One shard to fit. `shards` is its manifest without rows; `rows` are the shard's own."""
+
+    shards: Manifest
+    rows: tuple[Row, ...]
+    table: str
+    ground_truth: str
+    inputs: str
+
+
+def fit_dataset(
+    shards: str,
+    folder: str,
+    ground_truth: str = "",
+    *,
+    workers: int | None = None,
+    on_progress: jobs.Progress | None = None,
+) -> dict[str, Any]:
+    """Fit all shards below URL `shards` into `folder`; what is there and valid is kept.
+
+    ground_truth: name of the model that stored parameters belong to; with it they give shape and pose.
+    Returns `digest`, `fits`, `rejected`, the mean residuals and a `summary`.
+    """
+    tasks = fit_tasks(load_manifest(shards), folder, ground_truth)
+    results = jobs.run_tasks(fit_shard, tasks, label="fit", workers=workers, on_progress=on_progress)
+    good = [
+        row
+        for task in tasks
+        for row in tables.read_table(task.table, ["landmark_px", "photometric", "reason"])
+    ]
+    good = [row for row in good if not row["reason"]]
+    rejected = sum(result["rejected"] for result in results)
+    count = max(len(good), 1)
+    landmark_px = sum(row["landmark_px"] for row in good) / count
+    photometric = sum(row["photometric"] for row in good) / count
+    digest = hashlib.sha256("".join(result["sha256"] for result in results).encode()).hexdigest()
+    summary = f"{len(good)} fits, landmarks {landmark_px:.2f} px of 256, photometric {photometric:.3f}"
+    return {
+        "digest": digest,
+        "fits": len(good),
+        "rejected": rejected,
+        "landmark_px": landmark_px,
+        "photometric": photometric,
+        "summary": summary + (f", {rejected} without a fit" if rejected else ""),
+    }
+
+
+def fit_tasks(manifest: Manifest, folder: str, ground_truth: str) -> list[FitTask]:
+    """One task per tar of the set, in order."""
+    model = checksum(default_model())
+    by_shard: dict[str, list[Row]] = {}
+    for row in manifest.rows:
+        by_shard.setdefault(row.shard, []).append(row)
+    without_rows = replace(manifest, rows=(), shards=(), rejected=())
+    tasks = []
+    for shard in manifest.shards:
+        inputs = f"{FIT_FORMAT} {shard.md5sum} {model} {ground_truth}"
+        table = storage.join(folder, f"{shard.url.removesuffix('.tar')}.parquet")
+        tasks.append(FitTask(without_rows, tuple(by_shard[shard.url]), table, ground_truth, inputs))
+    return tasks
+
+
+def fit_shard(task: FitTask) -> dict[str, Any]:
+    """Write one shard's fits unless they are there: {inputs, sha256, rejected}."""
+    beside = f"{task.table}.json"
+    kept = finished_table(task.table, beside, task.inputs)
+    if kept is not None:
+        return kept
+    torch.set_num_threads(1)
+    model = default_model()
+    atlas = build_atlas(model)
+    reader = ShardReader()
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(task.rows), AT_ONCE):
+        rows += fit_rows(task, task.rows[start : start + AT_ONCE], reader, model, atlas)
+    tables.write_table(task.table, rows, COLUMNS)
+    result = {
+        "inputs": task.inputs,
+        "sha256": storage.sha256(task.table),
+        "rejected": sum(bool(row["reason"]) for row in rows),
+    }
+    storage.write_text(beside, json.dumps(result))
+    return result
+
+
+def finished_table(table: str, beside: str, inputs: str) -> dict[str, Any] | None:
+    """The record of a table made from these inputs and still whole, else None."""
+    try:
+        record = json.loads(storage.read_bytes(beside))
+        valid = record["inputs"] == inputs and storage.sha256(table) == record["sha256"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    return record if valid else None
+
+
+def fit_rows(
+    task: FitTask, rows: Sequence[Row], reader: ShardReader, model: MorphableModel, atlas: UVAtlas
+) -> list[dict[str, Any]]:
+    """Fits of a few samples, in their order."""
+    fields = ("image", "landmarks", "parameters")
+    samples: list[dict[str, Any]] = [
+        {**decode_sample(reader.members(task.shards, row, fields), fields), "key": row.key, "seed": 0}
+        for row in rows
+    ]
+    fitted: dict[str, dict[str, Any]] = {}
+    for kind in (68, 5, 0):
+        group = [s for s, row in zip(samples, rows, strict=True) if row.landmarks == kind]
+        if group and kind == 0:
+            fitted |= {s["key"]: refused(s["key"], "no landmarks to fit the face by") for s in group}
+        elif group:
+            fitted |= fit_group(collate(group), kind, task.ground_truth, model, atlas)
+    return [fitted[row.key] for row in rows]
+
+
+def fit_group(
+    batch: Batch, kind: int, ground_truth: str, model: MorphableModel, atlas: UVAtlas
+) -> dict[str, dict[str, Any]]:
+    """Fits of samples with the same kind of landmarks, by key."""
+    points = batch["landmarks"] if kind == 68 else batch["five"]
+    weights = torch.ones(points.shape[:2])
+    if ground_truth == model.name and "parameters" in batch:
+        given = fit_from_parameters(batch["parameters"], model)
+        fit, residuals = fit_light(batch["image"], points, weights, given, model, atlas)
+    else:
+        fit, residuals = fit_faces(batch["image"], points, weights, model, atlas)
+    vectors = fit_to_vector(fit)
+    return {
+        key: checked(key, vector, float(landmark_px), float(photometric))
+        for key, vector, landmark_px, photometric in zip(
+            batch["key"], vectors, residuals["landmark_px"], residuals["photometric"], strict=True
+        )
+    }
+
+
+def fit_from_parameters(parameters: Tensor, model: MorphableModel) -> Fit:  # (N, 234)
+    """Stored ground truth (raw coefficients, then the camera) as a fit without light."""
+    identity, expression, scale, euler_xyz, translation = parameters.split(
+        (NUM_IDENTITY, NUM_EXPRESSION, 1, 3, 2), 1
+    )
+    return Fit(
+        identity / model.identity_sigma,
+        expression / model.expression_sigma,
+        WeakPerspective(scale[:, 0], euler_xyz, translation),
+        ambient_illumination(len(parameters)),
+    )
+
+
+def checked(key: str, vector: Tensor, landmark_px: float, photometric: float) -> dict[str, Any]:
+    """A row with the fit, or with the reason why it is none."""
+    if not bool(vector.isfinite().all()):
+        return refused(key, "the fit is not finite")
+    if landmark_px > WORST_LANDMARKS_PX:
+        return refused(key, f"the landmarks are not those of a face: {landmark_px:.1f} px from the model's")
+    return {
+        "key": key,
+        "fit": vector.tolist(),
+        "landmark_px": landmark_px,
+        "photometric": photometric,
+        "reason": "",
+    }
+
+
+def refused(key: str, reason: str) -> dict[str, Any]:
+    """A row without a fit."""
+    return {"key": key, "fit": [], "landmark_px": None, "photometric": None, "reason": reason}

@@ -1,0 +1,146 @@
+"""Unwrap every fitted picture of a shard set: UV shards with texture, albedo, visibility and the fit itself.
+
+What depends on no hole is made here once. A training sample needs nothing else, so the image travels
+along, byte for
+byte. The positions of the texels in the image are not stored: the fit (1 kB) gives them again in a
+millisecond, and they
+would take ten times the rest. The set's plan holds the checksum of the fits and of the morphable model, so
+a projection that is older than its fit is made again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from facefill.geometry.default_model import default_model
+from facefill.geometry.morphable_model import MorphableModel, checksum
+from facefill.geometry.reconstruction import fit_from_vector, reconstruct
+from facefill.geometry.texture import fill_hidden, unwrap
+from facefill.geometry.uv_atlas import UVAtlas, build_atlas
+from facefill.samples import IMAGE_SIZE, collate, decode_sample, encode_sample
+from pipelines import jobs, storage, tables
+from pipelines.fit import fit_tasks
+from pipelines.manifest import Manifest, Rejected, Row, load_manifest
+from pipelines.prepared import Prepared, Slice
+from pipelines.shard_reader import ShardReader
+from pipelines.shards import write_shard_set
+
+PROJECTION_FORMAT = 1  # counts up when the same input gives other bytes
+AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class ProjectItem:
+    """One sample with the table that its fit stands in."""
+
+    row: Row
+    table: str
+
+
+def project_dataset(
+    shards: str,
+    fits: str,
+    folder: str,
+    ground_truth: str = "",
+    *,
+    workers: int | None = None,
+    on_progress: jobs.Progress | None = None,
+) -> Manifest:
+    """Project all fitted samples below URL `shards` into UV shards in `folder`; what is there and valid
+    is kept.
+    """
+    manifest = load_manifest(shards)
+    tasks = fit_tasks(manifest, fits, ground_truth)
+    slices = [
+        Slice(
+            task.rows[0].shard.replace(manifest.dataset, f"{manifest.dataset}-uv", 1),
+            task.rows[0].split,
+            tuple(ProjectItem(row, task.table) for row in task.rows),
+        )
+        for task in tasks
+    ]
+    config = {
+        "projection": PROJECTION_FORMAT,
+        "model": checksum(default_model()),
+        "fits": {storage.name_of(task.table): storage.sha256(task.table) for task in tasks},
+    }
+    without_rows = replace(manifest, rows=(), shards=(), rejected=())
+    return write_shard_set(
+        folder,
+        manifest.dataset,
+        slices,
+        partial(prepare_projections, without_rows),
+        config=config,
+        rejected=manifest.rejected,
+        workers=workers,
+        on_progress=on_progress,
+    )
+
+
+def prepare_projections(shards: Manifest, items: Sequence[ProjectItem]) -> Iterator[Prepared | Rejected]:
+    """The UV samples of one shard, in order; samples without a fit are rejected with its reason."""
+    torch.set_num_threads(1)
+    model = default_model()
+    atlas = build_atlas(model)
+    reader = ShardReader()
+    fits = {row["key"]: row for table in {item.table for item in items} for row in tables.read_table(table)}
+    for start in range(0, len(items), AT_ONCE):
+        yield from project_some(
+            shards, [item.row for item in items[start : start + AT_ONCE]], fits, reader, model, atlas
+        )
+
+
+def project_some(
+    shards: Manifest,
+    rows: Sequence[Row],
+    fits: dict[str, dict[str, Any]],
+    reader: ShardReader,
+    model: MorphableModel,
+    atlas: UVAtlas,
+) -> list[Prepared | Rejected]:
+    """A few samples at once."""
+    fitted = [row for row in rows if not fits[row.key]["reason"]]
+    prepared: dict[str, Prepared] = {}
+    if fitted:
+        members = [reader.members(shards, row, ("image", "landmarks", "parsing")) for row in fitted]
+        samples = [
+            {**decode_sample(found, ("image", "landmarks")), "key": row.key, "seed": 0}
+            for row, found in zip(fitted, members, strict=True)
+        ]
+        batch = collate(samples)
+        vectors = torch.tensor([fits[row.key]["fit"] for row in fitted], dtype=torch.float32)
+        maps = project(batch["image"], vectors, model, atlas)
+        for place, (row, found) in enumerate(zip(fitted, members, strict=True)):
+            landmarks = maps["landmarks"][place] if row.landmarks != 68 else batch["landmarks"][place].numpy()
+            fields = {name: maps[name][place] for name in ("uv_texture", "uv_albedo", "uv_visible")}
+            fields |= {"landmarks": landmarks, "fit": vectors[place].numpy()}
+            encoded = encode_sample(fields) | {
+                name: found[name] for name in ("image.jpg", "parsing.png") if name in found
+            }
+            prepared[row.key] = Prepared(row.key, row.identity, row.source, row.similarity, 68, encoded)
+    return [prepared.get(row.key) or Rejected(row.key, row.source, fits[row.key]["reason"]) for row in rows]
+
+
+def project(
+    image: torch.Tensor, vectors: torch.Tensor, model: MorphableModel, atlas: UVAtlas
+) -> dict[str, Any]:
+    """Texture and albedo (N, 192, 256, 3) uint8, visibility (N, 192, 256) bool, landmarks (N, 68, 2) of fits.
+
+    Hidden texels are filled smoothly, so that JPEG keeps the visible ones clean to their border.
+    """
+    with torch.no_grad():
+        mesh = reconstruct(fit_from_vector(vectors), model, atlas, IMAGE_SIZE, IMAGE_SIZE)
+        texture, visible = unwrap(image, mesh.projected, model, atlas, mesh.fragments)
+        albedo = (texture / mesh.shading).clamp(0, 1)
+        both = fill_hidden(torch.cat([texture, albedo], 1), visible)
+    pictures = (both * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return {
+        "uv_texture": np.ascontiguousarray(pictures[..., :3]),
+        "uv_albedo": np.ascontiguousarray(pictures[..., 3:]),
+        "uv_visible": visible[:, 0].numpy() > 0,
+        "landmarks": mesh.projected[:, model.landmarks, :2].numpy(),
+    }
