@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from facefill.errors import UserError
 from facefill.geometry.morphable_model import MorphableModel, checksum
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
+from facefill.networks.blocks import fold_spectral_norm
 from facefill.networks.encoder import Encoder
 from facefill.networks.segmenter import Segmenter
 from facefill.networks.sym_unet import SymUNet
@@ -103,9 +103,5 @@ def filled(network: nn.Module, folder: Path, name: str, card: dict[str, Any]) ->
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise UserError(f"weights {path}: they do not fit the width on the card ({first})") from None
-    return frozen(network)
+    return fold_spectral_norm(frozen(network))
 
-
-def device_of(network: nn.Module) -> torch.device:
-    """Where a network's parameters live."""
-    return next(network.parameters()).device
