@@ -263,7 +263,7 @@ def config_from_tree(tree: dict[str, Any], source: str) -> RunConfig:
 
     check_keys(tree, RunConfig, "", source)
     try:
-        config = TypeAdapter(RunConfig).validate_python(tree)
+        config = TypeAdapter(RunConfig).validate_python(with_group_defaults(tree, RunConfig))
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}, got {fault['input']!r}"
@@ -288,6 +288,32 @@ def check_keys(tree: Any, kind: Any, path: str, source: str) -> None:
             remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(kinds)}"
             raise UserError(f"config {source}: unknown key {path}{key}; {remedy}")
         check_keys(value, kinds[key], f"{path}{key}.", source)
+
+
+def with_group_defaults(tree: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """The tree with the defaults of each group that it sets only a part of.
+
+    A group's defaults are those of its place: fine-tuning's loss weights are not those of `MorphableConfig`.
+    """
+    kinds = typing.get_type_hints(kind)
+    out = dict(tree)
+    for member in dataclasses.fields(kind):
+        value = tree.get(member.name)
+        if not isinstance(value, dict) or not dataclasses.is_dataclass(kinds[member.name]):
+            continue
+        if member.default_factory is not dataclasses.MISSING:
+            value = merged(dataclasses.asdict(member.default_factory()), value)
+        out[member.name] = with_group_defaults(value, kinds[member.name])
+    return out
+
+
+def merged(defaults: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """`tree` laid over `defaults`, group by group."""
+    out = dict(defaults)
+    for key, value in tree.items():
+        both = isinstance(value, dict) and isinstance(defaults.get(key), dict) and key != "space"
+        out[key] = merged(defaults[key], value) if both else value
+    return out
 
 
 def check_references(config: RunConfig, source: str) -> None:

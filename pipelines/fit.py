@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facefill.errors import UserError
 from facefill.geometry.camera import WeakPerspective
 from facefill.geometry.default_model import default_model
 from facefill.geometry.fitting import fit_faces, fit_light
@@ -63,6 +64,11 @@ def fit_dataset(
     ground_truth: name of the model that stored parameters belong to; with it they give shape and pose.
     Returns `digest`, `fits`, `rejected`, the mean residuals and a `summary`.
     """
+    name = default_model().name
+    if ground_truth not in ("", name):
+        raise UserError(
+            f"ground_truth: {ground_truth} is not the morphable model in use; write {name}, or leave it out"
+        )
     tasks = fit_tasks(load_manifest(shards), folder, ground_truth)
     results = jobs.run_tasks(fit_shard, tasks, label="fit", workers=workers, on_progress=on_progress)
     good = [

@@ -100,6 +100,8 @@ def train_to_the_end(job: TrainJob, label: str, tell: Sink) -> StageResult:
 
 def run_here(job: TrainJob, label: str, tell: Sink) -> dict[str, Any]:
     """The loop in this process: for small machines, for tests, and inside the trials of a sweep."""
+    if job.gpu and not torch.cuda.is_available():
+        raise UserError(f"{label}: gpu is set, but torch sees no GPU on this machine: set gpu to false")
     device = torch.device("cuda" if job.gpu else "cpu")
     threads = torch.get_num_threads()
     try:

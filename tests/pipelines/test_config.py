@@ -33,6 +33,18 @@ def test_a_file_holds_only_what_differs_from_the_paper(file: str) -> None:
     assert config.stages.morphable_finetune.model.loss_weights.shape == 0
 
 
+def test_a_group_that_is_set_in_part_keeps_the_defaults_of_its_place(file: str) -> None:
+    config = load_config(
+        file, ["stages.morphable_finetune.model.width=0.5", "stages.inpaint.training.batch_size=4"]
+    )
+    finetune = config.stages.morphable_finetune.model
+    assert finetune.width == 0.5
+    assert finetune.loss_weights.shape == 0
+    assert finetune.optimizer.learning_rate == pytest.approx(1e-5)
+    assert config.stages.morphable_finetune.training.steps == 30_000
+    assert config.stages.inpaint.training.steps == 7
+
+
 def test_overrides_are_dotted_paths_into_groups_and_lists(file: str) -> None:
     config = load_config(
         file,

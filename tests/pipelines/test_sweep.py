@@ -87,11 +87,11 @@ def test_ctrl_c_stops_all_trials_and_the_next_call_goes_on(tmp_path, ray_session
 
 
 def test_trials_may_drive_workers_of_their_own(tmp_path, ray_session):
-    job = toy_job(tmp_path, config=CONFIG, workers=2)
-    result = run(tmp_path, job=job, trials=1)
-    assert result.rows[0]["status"] == "finished"
-    alone = run(tmp_path / "alone", trials=1)
-    assert alone.rows[0]["learning_rate"] == result.rows[0]["learning_rate"]
+    said = io.StringIO()
+    result = run(tmp_path, job=toy_job(tmp_path, config=CONFIG, workers=2), trials=1, said=said)
+    assert result.rows[0]["status"] == "finished" and "sweep trial 0: done" in said.getvalue()
+    (card,) = tmp_path.glob("sweep/trial-*/weights/toy/card.json")
+    assert json.loads(card.read_text())["workers"] == 2
 
 
 def test_a_metric_that_nobody_reports_is_named(tmp_path):

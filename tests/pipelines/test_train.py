@@ -123,6 +123,9 @@ def test_one_bad_batch_spoils_nothing_and_three_stop_with_their_names(tmp_path):
 def test_numbers_that_cannot_work_are_refused(tmp_path):
     with pytest.raises(UserError, match="batch_size 8 does not divide among 3 workers"):
         train(toy_job(tmp_path, workers=3))
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="torch sees no GPU"):
+            train(toy_job(tmp_path, gpu=True))
     with pytest.raises(UserError, match=r"toy\.steps is 0"):
         train(toy_job(tmp_path, steps=0))
 
