@@ -16,14 +16,19 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     agree to the last bit. A vertex without area gets the zero vector.
     """
     check_shape("vertices", vertices, "N", "V", 3)
-    corners = vertices[:, triangles]
-    face = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
-    face = torch.cat([face, face.new_zeros(len(face), 1, 3)], dim=1)
-    around = incident_triangles(triangles, vertices.shape[1])
-    total = face[:, around[:, 0]]
+    count, vertex_count, _ = vertices.shape
+    # One row per vertex with all meshes of the batch side by side: gathers copy long rows.
+    rows = vertices.transpose(0, 1).reshape(vertex_count, -1)
+    first, second, third = (rows.index_select(0, triangles[:, corner]) for corner in range(3))
+    sides = (second - first).view(-1, count, 3), (third - first).view(-1, count, 3)
+    face = torch.linalg.cross(*sides).view(-1, 3 * count)
+    face = torch.cat([face, face.new_zeros(1, 3 * count)])
+    around = incident_triangles(triangles, vertex_count)
+    total = face.index_select(0, around[:, 0])
     for k in range(1, around.shape[1]):
-        total = total + face[:, around[:, k]]
-    return torch.nn.functional.normalize(total, dim=-1, eps=1e-20)
+        total = total + face.index_select(0, around[:, k])
+    normals = torch.nn.functional.normalize(total.view(vertex_count, count, 3), dim=-1, eps=1e-20)
+    return normals.transpose(0, 1).contiguous()
 
 
 def incident_triangles(triangles: Tensor, vertex_count: int) -> Tensor:

@@ -67,9 +67,17 @@ def rasterize_atlas(
 def uv_from_vertices(values: Tensor, atlas: UVAtlas) -> Tensor:
     """Vertex values (N, V, C) -> UV maps (N, C, 192, 256), barycentric, 0 where the atlas is empty."""
     check_shape("values", values, "N", "V", "C")
-    corners = values[:, atlas.texel_vertices]
-    blended = (corners * atlas.texel_barycentric[..., None].to(values.dtype)).sum(-2)
-    return blended.permute(0, 3, 1, 2)
+    count, vertex_count, channels = values.shape
+    texels = torch.nonzero(atlas.face.flatten())[:, 0]
+    corners = atlas.texel_vertices.view(-1, 3)[texels]
+    weights = atlas.texel_barycentric.view(-1, 3)[texels].to(values.dtype)
+    # One row per vertex with the whole batch side by side: gathers copy long rows.
+    rows = values.transpose(0, 1).reshape(vertex_count, -1)
+    blended = rows.index_select(0, corners[:, 0]) * weights[:, :1]
+    for k in (1, 2):
+        blended = torch.addcmul(blended, rows.index_select(0, corners[:, k]), weights[:, k : k + 1])
+    maps = values.new_zeros(atlas.face.numel(), count * channels).index_copy(0, texels, blended)
+    return maps.t().contiguous().view(count, channels, *atlas.face.shape)
 
 
 def flip_uv(uv_map: Tensor) -> Tensor:
