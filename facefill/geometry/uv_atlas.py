@@ -104,8 +104,10 @@ def _cover_left_half(
     candidate, column, row, weights = candidate[inside], column[inside], row[inside], weights[inside]
     triangle = np.full((UV_ROWS, UV_COLUMNS // 2), -1, dtype=np.int64)
     barycentric = np.zeros((UV_ROWS, UV_COLUMNS // 2, 3))
-    triangle[row[::-1], column[::-1]] = candidate[::-1]
-    barycentric[row[::-1], column[::-1]] = weights[::-1]
+    # candidates ascend, so the first of each texel is the lowest id
+    texel, first = np.unique(row * (UV_COLUMNS // 2) + column, return_index=True)
+    triangle.reshape(-1)[texel] = candidate[first]
+    barycentric.reshape(-1, 3)[texel] = weights[first]
     return triangle, barycentric
 
 

@@ -99,3 +99,22 @@ def test_one_triangle_pair_is_covered_texel_by_texel() -> None:
     assert atlas.texel_barycentric[5, 12].tolist() == [0.5, 0.0, 0.5]
     assert atlas.texel_vertices[5, 243].tolist() == [4, 5, 3]
     assert atlas.texel_barycentric[5, 243].tolist() == [0.5, 0.0, 0.5]
+
+
+def test_texels_on_shared_edges_and_corners_keep_triangle_and_weights_together() -> None:
+    """Squares of whole texels, each cut in two: nearly every texel lies on an edge of several triangles."""
+    steps = np.arange(5) * 8.0
+    left = np.stack(np.meshgrid(40 + steps, 30 + steps, indexing="xy"), 2).reshape(-1, 2)
+    corner = (np.arange(4)[:, None] * 5 + np.arange(4)).reshape(-1)
+    half = np.concatenate(
+        [np.stack([corner, corner + 5, corner + 1], 1), np.stack([corner + 1, corner + 5, corner + 6], 1)]
+    )
+    uv = np.concatenate([left, np.stack([255 - left[:, 0], left[:, 1]], 1)])
+    triangles = np.concatenate([half, half[:, [0, 2, 1]] + 25])
+    atlas = rasterize_atlas(uv, triangles, np.roll(np.arange(50), 25))
+    assert atlas.face.sum() == 2 * 33 * 33
+    place = uv_from_vertices(torch.from_numpy(uv)[None], atlas)[0]
+    rows, columns = torch.nonzero(atlas.face, as_tuple=True)
+    torch.testing.assert_close(
+        place[:, rows, columns], torch.stack([columns, rows]).double(), atol=1e-5, rtol=0
+    )
