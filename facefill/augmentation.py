@@ -24,13 +24,14 @@ def sample_generator(seed: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([int(seed), purpose])
 
 
-def crop_and_flip(batch: Batch, mirror: Tensor) -> Batch:
-    """Random flip and random 224 crop of every sample (supplementary 4.3). `mirror`: (228, 228) of the
-    model.
+def crop_and_flip(batch: Batch, mirror: Tensor, jitter: int = CENTRE) -> Batch:
+    """Random flip and random 224 crop of every sample (supplementary 4.3).
+
+    mirror: (228, 228) of the model. jitter: pixels that a crop may lie off the middle, at most 16.
     """
     generators = [sample_generator(int(seed), 0) for seed in batch["seed"]]
     flips = torch.tensor([g.random() < 0.5 for g in generators], device=batch["image"].device)
-    corners = [g.integers(0, ALIGNED - CROP + 1, 2) for g in generators]
+    corners = [g.integers(CENTRE - jitter, CENTRE + jitter + 1, 2) for g in generators]
     offsets = [(int(column), int(row)) for column, row in corners]
     return crop(flip(batch, flips, mirror), offsets)
 

@@ -53,6 +53,7 @@ class MorphableConfig:
 
     width: float = 1.0
     precision: Precision = "float32"
+    jitter: int = 16  # pixels that a training crop may lie off the middle; the release crops the middle (0)
     occlusion: float = 0.5  # share of training images that get a random rectangle
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss_weights: MorphableLossWeights = field(default_factory=MorphableLossWeights)
@@ -64,6 +65,7 @@ class SegmentConfig:
 
     width: float = 1.0
     precision: Precision = "float32"
+    jitter: int = 16  # pixels that a training crop may lie off the middle; the release crops the middle (0)
     focal_gamma: float = 2.0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
@@ -94,6 +96,7 @@ class InpaintConfig:
     geometry: Literal["fit", "encoder"] = "encoder"
     encoder_width: float = 1.0
     precision: Precision = "float32"
+    jitter: int = 16  # pixels that a training crop may lie off the middle; the release crops the middle (0)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     discriminator_learning_rate: float = 3e-4
     loss_weights: InpaintLossWeights = field(default_factory=InpaintLossWeights)

@@ -19,7 +19,7 @@ from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.reconstruction import NUM_IDENTITY, Fit, reconstruct, uv_normals
 from facefill.geometry.rotations import euler_xyz_from_matrix
 from facefill.geometry.shapes import check_shape
-from facefill.geometry.spherical_harmonics import ambient_illumination, shade
+from facefill.geometry.spherical_harmonics import ambient_illumination, shade_maps
 from facefill.geometry.texture import unwrap
 from facefill.geometry.uv_atlas import UVAtlas
 
@@ -99,7 +99,7 @@ def fit_light(
     texture, visible = unwrap(image, reconstruction.projected, model, atlas, reconstruction.fragments)
     normals = uv_normals(reconstruction.normals, atlas)
     illumination = estimate_illumination(texture, visible, normals, model.mean_albedo)
-    shading = shade(normals.permute(0, 2, 3, 1), illumination).permute(0, 3, 1, 2)
+    shading = shade_maps(normals, illumination)
     difference = (texture - model.mean_albedo * shading).abs().mean(1, keepdim=True) * visible
     photometric = difference.sum((1, 2, 3)) / visible.sum((1, 2, 3)).clamp_min(1)
     fit = Fit(fit.identity, fit.expression, fit.camera, illumination)

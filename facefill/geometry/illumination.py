@@ -13,7 +13,7 @@ from facefill.geometry.shapes import check_shape
 from facefill.geometry.spherical_harmonics import AMBIENT, sh_basis
 
 ITERATIONS = 6
-TEXEL_STRIDE = 2  # nine numbers need no more than every fourth texel
+TEXEL_STRIDE = 3  # nine numbers need no more than every ninth texel
 RESIDUAL_FLOOR = 0.02  # of [0, 1]: a residual below this is never an outlier
 RIDGE = (0.0, 0.01, 0.01, 0.01, 0.1, 0.1, 0.1, 0.1, 0.1)  # pull towards ambient light, per unit of evidence
 # The light's part of the difference to the mean skin, in logarithms: cameras expose faces to about the same
@@ -35,28 +35,31 @@ def estimate_illumination(
     texture = uv_texture[:, :, step, step].flatten(2)  # (N, 3, T)
     albedo = mean_albedo[:, step, step].flatten(1)  # (3, T)
     seen = visible[:, 0, step, step].flatten(1) * (albedo > 0).all(0)  # (N, T)
-    basis = sh_basis(normals_uv[:, :, step, step].flatten(2).transpose(1, 2))  # (N, T, 9)
+    basis = sh_basis(normals_uv[:, :, step, step].flatten(2), dim=1)  # (N, 9, T)
+    first, second = torch.triu_indices(9, 9)
+    products = basis[:, first] * basis[:, second]  # (N, 45, T)
     weights = seen
     for _ in range(ITERATIONS):
-        illumination = _weighted_fit(texture, albedo, basis, weights)
-        residual = (texture - albedo * _shading(basis, illumination)).abs().mean(1)
+        illumination = _weighted_fit(texture, albedo, basis, products, weights)
+        residual = (texture - albedo * (illumination @ basis)).abs().mean(1)
         weights = seen / (1 + (residual / _spread(residual, seen)[:, None]).square()).square()
     return _share_with_skin(illumination, basis, weights)
 
 
-def _weighted_fit(texture: Tensor, albedo: Tensor, basis: Tensor, weights: Tensor) -> Tensor:
+def _weighted_fit(
+    texture: Tensor, albedo: Tensor, basis: Tensor, products: Tensor, weights: Tensor
+) -> Tensor:
     """(N, 3, 9) minimum of Σ weight (texture - albedo · basis · illumination)² + ridge."""
-    normal_matrix = torch.einsum("nct,ntj,ntk->ncjk", weights[:, None] * albedo.square(), basis, basis)
-    right_side = torch.einsum("nct,ntj->ncj", weights[:, None] * albedo * texture, basis)
-    evidence = (weights[:, None] * albedo.square()).sum(2) + 1e-3  # (N, 3)
-    ridge = evidence[:, :, None] * basis.new_tensor(RIDGE) + 1e-6
+    trust = weights[:, None] * albedo.square()  # (N, 3, T)
+    first, second = torch.triu_indices(9, 9)
+    normal_matrix = trust.new_zeros(len(trust), 3, 9, 9)
+    normal_matrix[:, :, first, second] = trust @ products.transpose(1, 2)
+    normal_matrix[:, :, second, first] = normal_matrix[:, :, first, second]
+    right_side = (weights[:, None] * albedo * texture) @ basis.transpose(1, 2)  # (N, 3, 9)
+    ridge = (trust.sum(2) + 1e-3)[:, :, None] * basis.new_tensor(RIDGE) + 1e-6
     ambient = torch.zeros_like(right_side)
     ambient[:, :, 0] = 1e-6 / AMBIENT
     return torch.linalg.solve(normal_matrix + torch.diag_embed(ridge), right_side + ambient)
-
-
-def _shading(basis: Tensor, illumination: Tensor) -> Tensor:
-    return illumination @ basis.transpose(1, 2)  # (N, 3, T)
 
 
 def _spread(residual: Tensor, seen: Tensor) -> Tensor:
@@ -68,7 +71,7 @@ def _spread(residual: Tensor, seen: Tensor) -> Tensor:
 def _share_with_skin(illumination: Tensor, basis: Tensor, weights: Tensor) -> Tensor:
     """The illumination with only the light's part of its mean brightness and tint."""
     total = weights.sum(1)[:, None]
-    mean = (_shading(basis, illumination) * weights[:, None]).sum(2) / total.clamp_min(1e-6)
+    mean = (illumination @ (basis @ weights[:, :, None]))[:, :, 0] / total.clamp_min(1e-6)
     log_mean = torch.where(total > 0, mean, 1.0).clamp(0.05, 20).log()  # (N, 3)
     brightness = log_mean.mean(1, keepdim=True)
     wanted = LIGHT_PART_OF_BRIGHTNESS * brightness + LIGHT_PART_OF_TINT * (log_mean - brightness)

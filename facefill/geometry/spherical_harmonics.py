@@ -24,9 +24,12 @@ ZENITH = (math.pi / 4) * 0.5 * math.sqrt(5 / (4 * math.pi))
 MIRROR_SIGNS = (1.0, 1.0, 1.0, -1.0, 1.0, 1.0, -1.0, -1.0, 1.0)
 
 
-def sh_basis(normals: Tensor) -> Tensor:  # (..., 3) unit
-    """(..., 9) values of the nine harmonics in the order 1, z, y, x, 2z²-x²-y², yz, xz, xy, x²-y²."""
-    x, y, z = normals.unbind(-1)
+def sh_basis(normals: Tensor, dim: int = -1) -> Tensor:  # (..., 3) unit
+    """(..., 9) values of the nine harmonics in the order 1, z, y, x, 2z²-x²-y², yz, xz, xy, x²-y².
+
+    `dim` is where the 3 stands and the 9 shall stand.
+    """
+    x, y, z = normals.unbind(dim)
     return torch.stack(
         (
             torch.full_like(x, AMBIENT),
@@ -39,7 +42,7 @@ def sh_basis(normals: Tensor) -> Tensor:  # (..., 3) unit
             QUADRATIC * x * y,
             0.5 * QUADRATIC * (x * x - y * y),
         ),
-        -1,
+        dim,
     )
 
 
@@ -49,6 +52,14 @@ def shade(normals: Tensor, illumination: Tensor) -> Tensor:  # (N, ..., 3) unit,
     basis = sh_basis(normals)
     shading = torch.bmm(basis.flatten(1, -2), illumination.transpose(1, 2))
     return shading.reshape(*basis.shape[:-1], 3).clamp_min(MINIMUM_SHADING)
+
+
+def shade_maps(normals: Tensor, illumination: Tensor) -> Tensor:  # (N, 3, H, W) unit, (N, 3, 9)
+    """(N, 3, H, W) the same for normals that come as maps."""
+    check_shape("normals", normals, "N", 3, "H", "W")
+    check_shape("illumination", illumination, len(normals), 3, 9)
+    shading = torch.bmm(illumination, sh_basis(normals, dim=1).flatten(2))
+    return shading.view(normals.shape).clamp_min(MINIMUM_SHADING)
 
 
 def ambient_illumination(count: int, brightness: float = 1.0) -> Tensor:

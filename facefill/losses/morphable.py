@@ -79,9 +79,9 @@ def albedo_constancy(albedo: Tensor, texture: Tensor, visible: Tensor) -> Tensor
     for axis in (-1, -2):
         num_pairs = visible.shape[axis] - 1
         both_visible = visible.narrow(axis, 0, num_pairs) * visible.narrow(axis, 1, num_pairs)
-        likeness = torch.exp(
-            -CHROMATICITY_SHARPNESS * torch.linalg.vector_norm(chromaticity.diff(dim=axis), dim=1)
-        )
+        # vector_norm over so short and strided an axis takes ten times as long
+        distance = chromaticity.diff(dim=axis).square().sum(dim=1).sqrt()
+        likeness = torch.exp(-CHROMATICITY_SHARPNESS * distance)
         weight = likeness[:, None] * both_visible
         squared = albedo.diff(dim=axis).square().sum(dim=1, keepdim=True)
         total = total + (weight * (squared + ROUNDING) ** (CONSTANCY_POWER / 2)).sum()

@@ -101,7 +101,7 @@ class InpaintStage:
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One update of the inpainter, and in turn one of the discriminator or its verdict."""
         self.inpainter.train()
-        example = crop_and_flip(batch, self.mirror)
+        example = crop_and_flip(batch, self.mirror, self.config.jitter)
         hole = face_holes(example, self.region(example))
         whole, completion = self.complete(example, hole)
         terms = self.completion_losses(example, whole, completion)

@@ -115,7 +115,7 @@ class MorphableStage:
         """One update on crops, flips and random rectangles (supplementary 4.3)."""
         self.encoder.train()
         self.decoder.train()
-        example = crop_and_flip(batch, self.mirror)
+        example = crop_and_flip(batch, self.mirror, self.config.jitter)
         terms = self.losses(example, rectangles(example, self.config.occlusion))
         update(
             self.optimizer,

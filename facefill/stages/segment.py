@@ -38,7 +38,7 @@ class SegmentStage:
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One update; loss/focal."""
         self.segmenter.train()
-        example = crop_and_flip(batch, self.mirror)
+        example = crop_and_flip(batch, self.mirror, self.config.jitter)
         with autocast(self.mirror.device, self.config.precision):
             logits = self.segmenter(example["image"]).float()
         loss = focal_loss(logits, example["parsing"], self.config.focal_gamma)

@@ -18,7 +18,7 @@ def draw_backdrop(seed: int, width: int, height: int) -> Floats:
     picture = (_studio, _foliage, _room, _night, _banner)[kind](draw, ROWS, columns)
     soft = (4.0, 2.2, 3.0, 1.2, 0.9)[kind] * draw.uniform(0.7, 1.4)
     picture = cv2.GaussianBlur(picture, (0, 0), soft, borderType=cv2.BORDER_REFLECT)
-    picture *= (1 + 0.02 * window(draw, ROWS, columns, 1.5))[..., None]
+    picture = picture * (1 + 0.02 * window(draw, ROWS, columns, 1.5))[..., None]
     return np.clip(picture, 0, 1)
 
 

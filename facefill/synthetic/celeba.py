@@ -1,6 +1,7 @@
 """CelebA as it is released: in-the-wild and aligned pictures, annotation lists, the official partition.
 
-Beside it lies landmarks68.csv with 68 points per in-the-wild picture, as a user's landmark detector writes them.
+Beside it lies landmarks68.csv with 68 points per in-the-wild picture, as a user's landmark detector writes
+them.
 People keep to one part of the partition; a person's pictures are scattered over its numbers (facts sheet 11.1).
 """
 
@@ -17,9 +18,10 @@ from facefill.synthetic.attributes import NAMES, attributes_of
 from facefill.synthetic.head import Head
 from facefill.synthetic.people import Person, sample_person
 from facefill.synthetic.pictures import File, jpeg, transformed_truth, truth
-from facefill.synthetic.render import Sitter, landmarks_in, own_frame, take_picture, visible_landmarks
+from facefill.synthetic.render import Sitter, take_picture
 from facefill.synthetic.scene import PoseRange, Scene, sample_scene
 from facefill.synthetic.seeds import seed_of
+from facefill.synthetic.view import landmarks_in, own_frame, visible_landmarks
 
 FOLDER = "celeba"
 PEOPLE, SCENES, ORDER = 1, 2, 3  # random streams of this data set

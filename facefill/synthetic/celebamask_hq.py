@@ -1,6 +1,7 @@
 """CelebAMask-HQ as it is released: 1024 pictures, a 512 PNG per part, mapping, pose and attribute lists.
 
-Each picture is one of the CelebA plan's, taken again at high resolution in the CelebA-HQ frame (facts sheet 11.2, 11.3).
+Each picture is one of the CelebA plan's,
+taken again at high resolution in the CelebA-HQ frame (facts sheet 11.2, 11.3).
 """
 
 import math
@@ -20,8 +21,9 @@ from facefill.synthetic.celeba import CelebaPlan
 from facefill.synthetic.celeba import name_of as celeba_name
 from facefill.synthetic.head import Head
 from facefill.synthetic.pictures import File, jpeg, png, truth
-from facefill.synthetic.render import Frame, Sitter, landmarks_in, own_frame, take_picture
+from facefill.synthetic.render import Sitter, take_picture
 from facefill.synthetic.seeds import seed_of
+from facefill.synthetic.view import Frame, landmarks_in, own_frame
 
 FOLDER = "celebamask_hq"
 CHOICE = 21

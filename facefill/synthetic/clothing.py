@@ -44,6 +44,7 @@ class Clothes:
     neckline: Neckline
     inner_neckline: Neckline  # that of the shirt; the same as `neckline` without a jacket
     hat: Floats  # (3,) colour of a hat
+    necklace: bool
 
 
 def sample_clothes(seed: int, male: bool) -> Clothes:
@@ -70,6 +71,7 @@ def sample_clothes(seed: int, male: bool) -> Clothes:
         ).astype(np.float32),
         neckline=outer,
         inner_neckline=shirt if kind == 2 and male else outer,
+        necklace=bool(not male and draw.random() < 0.25),
         hat=np.clip(draw.choice([0.08, 0.3, 0.7]) * (1 + 0.4 * draw.normal(0, 1, 3)), 0.03, 0.9).astype(
             np.float32
         ),

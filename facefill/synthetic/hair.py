@@ -1,6 +1,7 @@
 """Hair: styles, hairlines and the strands that grow from a scalp.
 
-A style is a handful of numbers; a head of hair is about 250 locks whose strands share most of their shape. Lengths are
+A style is a handful of numbers; a head of hair is about 250 locks whose strands share most of their shape.
+Lengths are
 in micrometres of the model frame (1 dm = 100,000).
 """
 
@@ -48,15 +49,18 @@ BUZZ = HairStyle(
     "buzz", 6e3, 4e3, 5e3, lift=0.8, forward=0.7, down=0.5, volume=1e3, disorder=0.4, strands=9000
 )
 SHORT = HairStyle(
-    "short", 42e3, 17e3, 34e3, lift=0.6, sideways=0.3, forward=0.9, down=1.0, gravity=0.03, adhesion=0.12, volume=7e3,
+    "short", 42e3, 17e3, 34e3, lift=0.6, sideways=0.3, forward=0.9, down=1.0, gravity=0.03, adhesion=0.12,
+    volume=7e3,
     wave=1.5e3, turns=3, coil=0.5, parting=2e4, disorder=0.35, strands=7500,
 )  # fmt: skip
 QUIFF = HairStyle(
-    "quiff", 60e3, 16e3, 62e3, lift=0.9, sideways=0.3, forward=-0.5, down=1.0, gravity=0.02, adhesion=0.16, volume=8e3,
+    "quiff", 60e3, 16e3, 62e3, lift=0.9, sideways=0.3, forward=-0.5, down=1.0, gravity=0.02, adhesion=0.16,
+    volume=8e3,
     wave=2.5e3, turns=2, coil=0.3, parting=2e4, disorder=0.25, strands=7500,
 )  # fmt: skip
 SIDE_SWEPT = HairStyle(
-    "side swept", 85e3, 26e3, 85e3, lift=0.45, sideways=1.0, forward=0.1, down=1.0, gravity=0.05, adhesion=0.3,
+    "side swept", 85e3, 26e3, 85e3, lift=0.45, sideways=1.0, forward=0.1, down=1.0, gravity=0.05,
+    adhesion=0.3,
     volume=9e3, wave=2.5e3, turns=1.5, coil=0.3, parting=-32e3, disorder=0.15, strands=7500,
 )  # fmt: skip
 FRINGE = HairStyle(
@@ -64,27 +68,33 @@ FRINGE = HairStyle(
     volume=10e3, wave=2e3, turns=1.0, coil=0.3, parting=0, disorder=0.1, strands=8500,
 )  # fmt: skip
 BOB = HairStyle(
-    "bob", 165e3, 130e3, 150e3, lift=0.4, forward=-0.25, sideways=1.0, down=0.8, gravity=0.2, adhesion=0.33, volume=11e3, wave=3e3,
+    "bob", 165e3, 130e3, 150e3, lift=0.4, forward=-0.25, sideways=1.0, down=0.8, gravity=0.2,
+    adhesion=0.33, volume=11e3, wave=3e3,
     turns=1.0, coil=0.3, parting=15e3, disorder=0.1, strands=8500,
 )  # fmt: skip
 LONG = HairStyle(
-    "long", 340e3, 300e3, 320e3, lift=0.4, forward=-0.25, sideways=1.0, down=0.8, gravity=0.2, adhesion=0.33, volume=12e3, wave=4e3,
+    "long", 340e3, 300e3, 320e3, lift=0.4, forward=-0.25, sideways=1.0, down=0.8, gravity=0.2,
+    adhesion=0.33, volume=12e3, wave=4e3,
     turns=0.6, coil=0.3, parting=3e3, disorder=0.1, strands=9000,
 )  # fmt: skip
 WAVY = HairStyle(
-    "wavy", 300e3, 260e3, 270e3, lift=0.5, sideways=1.0, forward=-0.2, down=0.7, gravity=0.17, adhesion=0.28, volume=18e3,
+    "wavy", 300e3, 260e3, 270e3, lift=0.5, sideways=1.0, forward=-0.2, down=0.7, gravity=0.17,
+    adhesion=0.28, volume=18e3,
     wave=9e3, turns=1.5, coil=0.7, parting=12e3, disorder=0.15, strands=9000,
 )  # fmt: skip
 CURLY = HairStyle(
-    "curly", 190e3, 150e3, 150e3, lift=0.8, sideways=0.9, forward=0.2, down=0.5, gravity=0.14, adhesion=0.2, volume=22e3,
+    "curly", 190e3, 150e3, 150e3, lift=0.8, sideways=0.9, forward=0.2, down=0.5, gravity=0.14,
+    adhesion=0.2, volume=22e3,
     wave=7e3, turns=3.5, coil=1.0, parting=8e3, disorder=0.3, strands=7000, steps=48,
 )  # fmt: skip
 COILS = HairStyle(
-    "coils", 42e3, 30e3, 32e3, lift=1.5, sideways=0.3, down=0.1, adhesion=0.02, volume=10e3, wave=5e3, turns=9.0, coil=1.0,
+    "coils", 42e3, 30e3, 32e3, lift=1.5, sideways=0.3, down=0.1, adhesion=0.02, volume=10e3, wave=5e3,
+    turns=9.0, coil=1.0,
     disorder=0.6, strands=8000, steps=36,
 )  # fmt: skip
 TIED = HairStyle(
-    "tied back", 170e3, 60e3, 190e3, lift=0.05, sideways=0.1, forward=-1.3, down=-0.35, gravity=0.0, adhesion=0.6,
+    "tied back", 170e3, 60e3, 190e3, lift=0.05, sideways=0.1, forward=-1.3, down=-0.35, gravity=0.0,
+    adhesion=0.6,
     volume=5e3, wave=8e2, turns=1.5, coil=0.2, disorder=0.05, strands=8000,
 )  # fmt: skip
 
@@ -162,7 +172,8 @@ def grow_hair(
     curtain_top = anatomy.brow[1] + (25e3 if style.fringe > 80e3 else -8e3)
     points = grow(
         roots, direction, length.astype(np.float32), (style.volume * (0.15 + layer)).astype(np.float32),
-        (1.6 * lock_noise[:, 5] + 0.35 * own_noise[:, 5]).astype(np.float32), skull, centre, style.steps, style.gravity, style.adhesion,
+        (1.6 * lock_noise[:, 5] + 0.35 * own_noise[:, 5]).astype(np.float32), skull, centre, style.steps,
+        style.gravity, style.adhesion,
         style.wave, style.turns, style.coil, float(curtain), float(curtain_top),
     )  # fmt: skip
 
@@ -229,7 +240,8 @@ def varied(style: HairStyle, generator: np.random.Generator) -> HairStyle:
     side = generator.choice([-1.0, 1.0])
     return replace(
         style,
-        top=style.top * factor[0], sides=style.sides * factor[0] * factor[1], fringe=style.fringe * min(factor[0], 1.2),
+        top=style.top * factor[0], sides=style.sides * factor[0] * factor[1],
+        fringe=style.fringe * min(factor[0], 1.2),
         lift=style.lift * factor[2], volume=style.volume * factor[3], wave=style.wave * factor[4],
         turns=style.turns * factor[5], parting=side * style.parting + generator.normal(0, 4e3),
         recession=style.recession,

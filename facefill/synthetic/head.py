@@ -19,7 +19,8 @@ from facefill.synthetic.clothing import border_loop
 # Kinds of surface of a triangle.
 SURFACE_SKIN, SURFACE_EYE, SURFACE_MOUTH, SURFACE_TEETH, SURFACE_CLOTH, SURFACE_HAT = range(6)
 
-# The skin map unrolls the head around a vertical axis: columns are azimuth, rows height, about 256 texels per dm.
+# The skin map unrolls the head around a vertical axis: columns are azimuth, rows height, about 256 texels
+per dm.
 MAP_REACH = 2.2  # radians either side of the face
 MAP_WIDTH, MAP_HEIGHT = 1126, 800
 TEXELS_PER_UM = 256 / 100_000
@@ -44,6 +45,11 @@ class Head:
     cheek_vertices: Integers  # skin of the face without ears: what its outline is made of
     shoulder_border: Integers  # (B,) loop of vertices where the mesh ends, counter-clockwise from above
     anatomy: Anatomy
+
+    @property
+    def lowest_of_face(self) -> float:
+        """Smallest y of the face model's mesh: all above moves as one with the head."""
+        return float(self.canonical[self.model.face_vertices.numpy(), 1].min())
 
     @property
     def landmarks(self) -> Floats:
@@ -104,7 +110,8 @@ def map_position(points: Floats, anatomy: Anatomy) -> Floats:
 
 
 def sky_occlusion(points: Floats, triangles: Integers) -> Floats:
-    """(V,) how much of an even light from all sides reaches each vertex, scaled to 1 in the open; hollows are darker.
+    """(V,) how much of an even light from all sides reaches each vertex, scaled to 1 in the open; hollows
+    are darker.
 
     Each of SKY_DIRECTIONS lights looks at the mesh through a z-buffer: what it sees, it lights.
     """
@@ -123,7 +130,8 @@ def sky_occlusion(points: Floats, triangles: Integers) -> Floats:
         half = SKY_RASTER / 2
         seen[:, :2] = half + seen[:, :2] * [half / extent, -half / extent]
         depth = rasterize(
-            torch.from_numpy(seen.astype(np.float32))[None], torch.from_numpy(triangles), SKY_RASTER, SKY_RASTER
+            torch.from_numpy(seen.astype(np.float32))[None], torch.from_numpy(triangles), SKY_RASTER,
+            SKY_RASTER
         ).depth[0].numpy()  # fmt: skip
         facing = np.clip(normals @ forward, 0, 1)
         place = np.clip(np.round(seen[:, :2]).astype(int), 0, SKY_RASTER - 1)

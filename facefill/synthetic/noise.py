@@ -1,6 +1,7 @@
 """Random fields with a power-law spectrum: mottled skin, cloth, out-of-focus walls.
 
-One periodic tile per exponent is made once per process; a caller takes a random window of it, so a field costs a copy.
+One periodic tile per exponent is made once per process; a caller takes a random window of it, so a field
+costs a copy.
 """
 
 from functools import cache

@@ -9,11 +9,13 @@ from facefill.synthetic.hair import BALD, FEMALE_STYLES, MALE_STYLES, HairStyle,
 
 IDENTITY_LIMIT = 2.2  # sigma
 
-# Skin under white light, from the lightest to the darkest, as displayed (sRGB, 0..1): lightness, then hue by undertone.
+# Skin under white light, from the lightest to the darkest, as displayed (sRGB, 0..1): lightness,
+then hue by undertone.
 TONES = floats(
     [
         (0.955, 0.815, 0.745), (0.925, 0.765, 0.675), (0.885, 0.710, 0.600), (0.825, 0.635, 0.515),
-        (0.740, 0.540, 0.415), (0.640, 0.445, 0.325), (0.530, 0.350, 0.250), (0.420, 0.270, 0.195), (0.325, 0.210, 0.155),
+        (0.740, 0.540, 0.415), (0.640, 0.445, 0.325), (0.530, 0.350, 0.250), (0.420, 0.270, 0.195), (0.325,
+        0.210, 0.155),
     ]
 )  # fmt: skip
 HAIR_COLOURS = floats(

@@ -8,7 +8,7 @@ import torch
 
 from facefill.geometry.camera import WeakPerspective, transform_camera
 from facefill.geometry.reconstruction import Fit, fit_to_vector
-from facefill.synthetic.arrays import Bytes, Floats, floats
+from facefill.synthetic.arrays import Bytes, Floats
 from facefill.synthetic.render import Portrait, Sitter
 from facefill.synthetic.scene import Scene, turn_light
 

@@ -1,42 +1,63 @@
-"""Per-pixel work on a rasterized mesh: interpolating vertex values, looking up maps."""
+"""What each pixel of the raster sees: vertex values interpolated in the z-buffer's winning triangle.
+
+The winners are those of `facefill.geometry.rasterizer`; values, depth and barycentric weights are filled
+in one pass.
+"""
 
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 
+from facefill.geometry.rasterizer_numba import triangle_ids_numba
 from facefill.synthetic.arrays import Floats, Integers
 
 
+def rasterize_values(
+    projected: Floats,  # (V, 3) column, row, depth
+    values: Floats,  # (V, C)
+    triangles: Integers,  # (F, 3)
+    height: int,
+    width: int,
+) -> tuple[Integers, Floats, Floats]:
+    """(H, W) triangle ids, -1 where empty; (H, W, C + 2) values, then the weights of the triangle's first
+    two corners;
+    (H, W) depth, -inf where empty.
+    """
+    mesh = torch.from_numpy(np.ascontiguousarray(triangles))
+    ids = triangle_ids_numba(torch.from_numpy(projected)[None], mesh, height, width)[0].numpy()
+    out = np.zeros((height, width, values.shape[1] + 2), np.float32)
+    depth = np.full((height, width), -np.inf, np.float32)
+    _fill_kernel()(projected, values, triangles, ids, out, depth)
+    return ids, out, depth
+
+
 @cache
-def _gather_kernel() -> Callable[..., None]:
+def _fill_kernel() -> Callable[..., None]:
     import numba
 
     @numba.njit(cache=True)
-    def gather(values: Any, triangles: Any, triangle: Any, barycentric: Any, out: Any) -> None:
-        height, width = triangle.shape
+    def fill(projected: Any, values: Any, triangles: Any, ids: Any, out: Any, depth: Any) -> None:
+        height, width = ids.shape
         channels = values.shape[1]
         for row in range(height):
             for column in range(width):
-                t = triangle[row, column]
-                if t < 0:
+                triangle = ids[row, column]
+                if triangle < 0:
                     continue
-                a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-                wa, wb, wc = (
-                    barycentric[row, column, 0],
-                    barycentric[row, column, 1],
-                    barycentric[row, column, 2],
-                )
+                a, b, c = triangles[triangle, 0], triangles[triangle, 1], triangles[triangle, 2]
+                ax, ay = projected[a, 0] - column, projected[a, 1] - row
+                bx, by = projected[b, 0] - column, projected[b, 1] - row
+                cx, cy = projected[c, 0] - column, projected[c, 1] - row
+                wa, wb, wc = abs(bx * cy - by * cx), abs(cx * ay - cy * ax), abs(ax * by - ay * bx)
+                total = max(wa + wb + wc, 1e-12)
+                wa, wb, wc = wa / total, wb / total, wc / total
                 for k in range(channels):
                     out[row, column, k] = wa * values[a, k] + wb * values[b, k] + wc * values[c, k]
+                out[row, column, channels], out[row, column, channels + 1] = wa, wb
+                depth[row, column] = wa * projected[a, 2] + wb * projected[b, 2] + wc * projected[c, 2]
 
-    kernel: Callable[..., None] = gather
+    kernel: Callable[..., None] = fill
     return kernel
-
-
-def gather(values: Floats, triangles: Integers, triangle: Integers, barycentric: Floats) -> Floats:
-    """(H, W, C) of vertex values (V, C) at pixels that see `triangle` (H, W, -1 empty) at `barycentric` (H, W, 3)."""
-    out = np.zeros((*triangle.shape, values.shape[1]), np.float32)
-    _gather_kernel()(values, triangles, triangle, barycentric, out)
-    return out

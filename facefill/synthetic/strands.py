@@ -1,7 +1,8 @@
 """Strands: growing hair over a skull, and drawing lines into a picture with a depth test.
 
 Both are loops over short steps, compiled by numba; compiled code is kept beside this file between processes.
-Points are in the model frame (micrometres, y up) while growing, in pixels and micrometres of depth while drawing.
+Points are in the model frame (micrometres, y up) while growing,
+in pixels and micrometres of depth while drawing.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,8 @@ def _grow_kernel() -> Callable[..., None]:
     @numba.njit(cache=True, fastmath=False)
     def grow(
         points: Any, direction: Any, length: Any, offset: Any, phase: Any, skull: Any, centre: Any,
-        gravity: float, adhesion: float, wave: float, turns: float, coil: float, face_half_width: float, face_top: float,
+        gravity: float, adhesion: float, wave: float, turns: float, coil: float, face_half_width: float,
+        face_top: float,
     ) -> None:  # fmt: skip
         """Fill points (S, K, 3) from points[:, 0] on; strands keep `offset` above the skull and part before the face."""
         count, steps, _ = points.shape
@@ -117,12 +119,15 @@ def grow(
 ) -> Floats:
     """(S, steps, 3) points of the strands.
 
-    `gravity` turns the growth down per centimetre, `adhesion` (0..1) holds it to the skull; `wave` micrometres of sway, `turns` per decimetre, `coil` 0 (a plane
+    `gravity` turns the growth down per centimetre,
+    `adhesion` (0..1) holds it to the skull; `wave` micrometres of sway, `turns` per decimetre,
+    `coil` 0 (a plane
     wave) to 1 (a curl). Strands in front of the skull below `face_top` are held `face_half_width` away from the middle.
     """
     points = np.repeat(roots[:, None].astype(np.float32), steps, 1)
     _grow_kernel()(
-        points, direction, length, offset, phase, skull, centre, gravity, adhesion, wave, turns, coil, face_half_width, face_top
+        points, direction, length, offset, phase, skull, centre, gravity, adhesion, wave, turns, coil,
+        face_half_width, face_top
     )  # fmt: skip
     return points
 
@@ -133,7 +138,8 @@ def _draw_kernel() -> Callable[..., None]:
 
     @numba.njit(cache=True, fastmath=False)
     def draw(
-        points: Any, colours: Any, width: Any, taper: float, code: int, bias: float, picture: Any, depth: Any, labels: Any
+        points: Any, colours: Any, width: Any, taper: float, code: int, bias: float, picture: Any, depth:
+        Any, labels: Any
     ) -> None:  # fmt: skip
         height, columns, _ = picture.shape
         count, steps, _ = points.shape
@@ -179,8 +185,10 @@ def draw(
     taper: float = 0.6,
     bias: float = 0.0,
 ) -> None:
-    """Draw the lines where they are nearer than `depth` less `bias` micrometres; they set picture, depth and label.
+    """Draw the lines where they are nearer than `depth` less `bias` micrometres; they set picture, depth
+    and label.
 
-    A line narrows to (1 - taper) of its width at its end. Lines are drawn in their order: no randomness, no threads.
+    A line narrows to (1 - taper) of its width at its end. Lines are drawn in their order: no randomness,
+    no threads.
     """
     _draw_kernel()(points, colours, width, taper, code, bias, picture, depth, labels)

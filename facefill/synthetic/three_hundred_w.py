@@ -1,6 +1,8 @@
-"""300W-3D as it is released: AFW, HELEN, IBUG and LFPW with a .jpg and a .mat per face (facts sheet 10.2, 10.3).
+"""300W-3D as it is released: AFW, HELEN, IBUG and LFPW with a .jpg and a .mat per face (facts sheet 10.2,
+10.3).
 
-The coefficients are those of the default morphable model, multiplied by sigma as in the release; Tex_Para belongs to
+The coefficients are those of the default morphable model, multiplied by sigma as in the release; Tex_Para
+belongs to
 the Basel model's texture basis, which has no counterpart here, and is zero.
 """
 
@@ -15,9 +17,10 @@ from facefill.synthetic.arrays import Floats
 from facefill.synthetic.head import Head
 from facefill.synthetic.people import Person, sample_person
 from facefill.synthetic.pictures import File, jpeg, truth
-from facefill.synthetic.render import Portrait, Sitter, own_frame, take_picture
+from facefill.synthetic.render import Portrait, Sitter, take_picture
 from facefill.synthetic.scene import PoseRange, Scene, sample_scene
 from facefill.synthetic.seeds import seed_of
+from facefill.synthetic.view import own_frame
 
 FOLDER = "three_hundred_w"
 PEOPLE, SCENES = 11, 12
@@ -63,7 +66,8 @@ class ThreeHundredWPlan:
 
     def path_of(self, number: int) -> str:
         """Subset and name of a picture, without ending."""
-        # Golden-ratio steps spread the small subsets over all numbers; the first four pictures show all of them.
+        # Golden-ratio steps spread the small subsets over all numbers; the first four pictures show all of
+        them.
         place = (number * 0.618034) % 1.0 if number >= len(SUBSETS) else (0.0, 0.7, 0.9, 0.97)[number]
         borders = np.cumsum([share for _, share, _ in SUBSETS])
         subset, _, name = SUBSETS[min(int(np.searchsorted(borders, place, "right")), len(SUBSETS) - 1)]

@@ -9,6 +9,7 @@ from facefill.geometry.spherical_harmonics import (
     mirror_illumination,
     sh_basis,
     shade,
+    shade_maps,
 )
 
 
@@ -64,3 +65,11 @@ def test_mirrored_light_on_mirrored_normals():
     light = ambient_illumination(2) + 0.2 * torch.randn(2, 3, 9, generator=torch.Generator().manual_seed(2))
     mirrored_normals = normals() * torch.tensor([-1.0, 1.0, 1.0])
     assert torch.equal(shade(mirrored_normals, mirror_illumination(light)), shade(normals(), light))
+
+
+def test_maps_are_shaded_as_points_are():
+    light = ambient_illumination(2) + 0.2 * torch.randn(2, 3, 9, generator=torch.Generator().manual_seed(2))
+    points = normals().view(2, 5, 10, 3)
+    torch.testing.assert_close(
+        shade_maps(points.permute(0, 3, 1, 2), light).permute(0, 2, 3, 1), shade(points, light)
+    )
