@@ -2,4 +2,4 @@
 
 
 class UserError(ValueError):
-    """A user's mistake: one line that names the thing and the remedy. The command line exits with status 2."""
+    """A user's mistake: one line that names the thing and the remedy; the command exits with status 2."""

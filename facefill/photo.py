@@ -51,7 +51,8 @@ def complete_photo(
     """
     if mask.shape != photo.shape[:2]:
         raise UserError(
-            f"mask is {mask.shape[1]}x{mask.shape[0]} pixels, the photograph {photo.shape[1]}x{photo.shape[0]}"
+            f"mask is {mask.shape[1]}x{mask.shape[0]} pixels, "
+            f"the photograph {photo.shape[1]}x{photo.shape[0]}"
             "; make the mask in the photograph's size"
         )
     if not mask.any():

@@ -1,6 +1,5 @@
 """From a job's plain data to a stage and its loader: the meeting point of the method and the runner."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -8,15 +7,13 @@ import torch
 from torch import nn
 
 from facefill.config import InpaintConfig, MorphableConfig, SegmentConfig, StageConfig
-from facefill.errors import UserError
 from facefill.geometry.default_model import default_model
 from facefill.geometry.uv_atlas import build_atlas
 from facefill.stages import Assets, Batch, Stage, State, build_stage
 from facefill.stages.inpaint import InpaintStage
 from facefill.stages.morphable import MorphableStage
 from facefill.stages.segment import SegmentStage
-from facefill.weights import decode_weights
-from pipelines import storage
+from pipelines.checkpoints import read_weights
 from pipelines.loader import Loader
 from pipelines.manifest import load_manifest
 from pipelines.train_job import TrainJob
@@ -44,22 +41,10 @@ def build(
     config = TypeAdapter(CONFIG_OF[job.stage]).validate_python(job.config)
     model = default_model()
     parents: dict[str, State] = {}
-    for stage, folder in job.parents.items():
-        parents |= published_networks(stage, folder)
+    for folder in job.parents.values():
+        parents |= read_weights(folder)
     torch.manual_seed(job.seed)
     return build_stage(job.stage, config, Assets(model, build_atlas(model), parents), device, synchronize)
-
-
-def published_networks(stage: str, folder: str) -> dict[str, State]:
-    """All networks in the weights folder of a stage, by name."""
-    try:
-        card = json.loads(storage.read_bytes(storage.join(folder, "card.json")))
-    except FileNotFoundError:
-        raise UserError(f"weights {folder}: not there; train the stage {stage} first") from None
-    return {
-        name: decode_weights(storage.read_bytes(storage.join(folder, f"{name}.safetensors")))
-        for name in card["networks"]
-    }
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,12 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
         from pipelines.project_uv import project_dataset
 
         manifest = project_dataset(
-            shards, fits, uv_folder(config, name), counted(progress, f"project {name}")
+            shards,
+            fits,
+            uv_folder(config, name),
+            dataset.ground_truth,
+            workers=config.shard.workers,
+            on_progress=counted(progress, f"project {name}"),
         )
         return outcome_of(manifest)
 

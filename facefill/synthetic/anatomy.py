@@ -34,7 +34,7 @@ class Anatomy:
 
 
 def measure(canonical: Floats, triangles: Integers, skin: Bytes, ears: Floats, landmarks: Floats) -> Anatomy:
-    """The anatomy of a mean head (V, 3) whose triangles are `skin` (F,), `ears` (V,) its ear mask, landmarks (68, 3)."""
+    """The anatomy of a mean head (V, 3): `skin` (F,) tells its triangles of skin, `ears` (V,) its ears."""
     centre = floats([0, landmarks[36:48, 1].mean() + 8e3, -5e3])
     middle = canonical[triangles].mean(1)
     edges = canonical[triangles]

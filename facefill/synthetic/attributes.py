@@ -1,4 +1,4 @@
-"""CelebA's forty attributes of a synthetic portrait, 1 or -1: those that are known are true, the others are -1."""
+"""CelebA's forty attributes of a synthetic portrait, 1 or -1: known ones are true, others are -1."""
 
 import numpy as np
 

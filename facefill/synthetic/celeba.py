@@ -1,8 +1,8 @@
 """CelebA as it is released: in-the-wild and aligned pictures, annotation lists, the official partition.
 
 Beside it lies landmarks68.csv with 68 points per in-the-wild picture, as a user's landmark detector writes
-them.
-People keep to one part of the partition; a person's pictures are scattered over its numbers (facts sheet 11.1).
+them. People keep to one part of the partition; a person's pictures are scattered over its numbers (facts
+sheet 11.1).
 """
 
 import math
@@ -35,7 +35,7 @@ ALIGNED_WIDTH, ALIGNED_HEIGHT = 178, 218
 
 @dataclass(frozen=True)
 class CelebaPlan:
-    """Which person is on which picture: a function of the seed and the counts. Pictures are numbered from 1."""
+    """Which person is on which picture, a function of seed and counts; pictures are numbered from 1."""
 
     seed: int
     pictures: int

@@ -1,7 +1,7 @@
 """CelebAMask-HQ as it is released: 1024 pictures, a 512 PNG per part, mapping, pose and attribute lists.
 
-Each picture is one of the CelebA plan's,
-taken again at high resolution in the CelebA-HQ frame (facts sheet 11.2, 11.3).
+Each picture is one of the CelebA plan's, taken again at high resolution in the CelebA-HQ frame (facts sheet
+11.2, 11.3).
 """
 
 import math
@@ -79,7 +79,7 @@ def write_picture(
 
 
 def part_masks(labels: Bytes) -> dict[str, Bytes]:
-    """Part name -> (512, 512) mask of 0 and 255; absent parts are left out, skin covers what is drawn on it."""
+    """Part name -> (512, 512) mask of 0 and 255; absent parts left out; skin covers what lies on it."""
     import cv2
 
     small = cv2.resize(labels, (MASK_SIZE, MASK_SIZE), interpolation=cv2.INTER_NEAREST)

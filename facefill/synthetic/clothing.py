@@ -97,7 +97,7 @@ def _fabric(draw: np.random.Generator, colour: Floats) -> Floats:
 
 
 def border_loop(triangles: Integers, low: Bytes) -> Integers:
-    """Vertex ids along the open border of a mesh where `low` (V,) holds, in the order of the triangles' edges."""
+    """Vertex ids along the open border of a mesh where `low` (V,) holds, in the triangles' direction."""
     edges = np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)])
     paired = set(map(tuple, edges[:, ::-1].tolist()))
     following = {a: b for a, b in edges.tolist() if (a, b) not in paired and low[a] and low[b]}
@@ -108,7 +108,7 @@ def border_loop(triangles: Integers, low: Bytes) -> Integers:
 
 
 def chest_below(border: Floats) -> Floats:
-    """(rings, B, 3) further rings of vertices below the border of the shoulders (B, 3), in the model frame."""
+    """(rings, B, 3) further rings of vertices below the border of the shoulders (B, 3)."""
     rings = []
     for drop, wide, deep in CHEST:
         ring = border * floats([wide, 1, 1]) - floats([0, drop, CHEST_MIDDLE])
@@ -118,7 +118,7 @@ def chest_below(border: Floats) -> Floats:
 
 
 def ring_triangles(rings: int, around: int) -> Integers:
-    """Triangles between rings of vertices, the first ring on top; seen from above a ring runs counter-clockwise."""
+    """Triangles between rings, the first on top; seen from above a ring runs counter-clockwise."""
     low = np.arange((rings - 1) * around).reshape(rings - 1, around)
     right = np.roll(low, -1, axis=1)
     first = np.stack((low, low + around, right), 2)
@@ -127,7 +127,7 @@ def ring_triangles(rings: int, around: int) -> Integers:
 
 
 def hat_mesh(centre: Floats, skull: Floats, brow: Floats, brim: bool) -> tuple[Floats, Integers]:
-    """A cap or beanie over the skull: vertices (V, 3) and triangles, from the crown down to above the brows."""
+    """A cap or beanie from the crown to above the brows: vertices (V, 3) and triangles (F, 3)."""
     rows, columns = skull.shape
     azimuth = (np.arange(columns) / columns - 0.5) * 2 * np.pi
     front = np.cos(azimuth)

@@ -1,8 +1,7 @@
 """Hair: styles, hairlines and the strands that grow from a scalp.
 
 A style is a handful of numbers; a head of hair is about 250 locks whose strands share most of their shape.
-Lengths are
-in micrometres of the model frame (1 dm = 100,000).
+Lengths are in micrometres of the model frame (1 dm = 100,000).
 """
 
 from dataclasses import dataclass, replace
@@ -206,7 +205,7 @@ def scalp_mask(style: HairStyle, canonical: Floats, anatomy: Anatomy, roughness:
 def _roots(
     style: HairStyle, vertices: Floats, anatomy: Anatomy, generator: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
-    """(S, 3) positions, unit outward directions and canonical positions of random roots above the hairline."""
+    """(S, 3) positions, unit outward directions and canonical positions of roots above the hairline."""
     triangles, weights = anatomy.scalp_triangles, anatomy.scalp_areas
     picks = generator.choice(len(triangles), size=style.strands * 2, p=weights)
     mix = generator.dirichlet((1, 1, 1), style.strands * 2).astype(np.float32)

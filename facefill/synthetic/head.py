@@ -1,4 +1,4 @@
-"""The whole head as the painter and the renderer see it: mesh, kinds of surface, coordinates on the skin map."""
+"""The whole head as painter and renderer see it: mesh, kinds of surface, places on the skin map."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ from facefill.synthetic.clothing import border_loop
 SURFACE_SKIN, SURFACE_EYE, SURFACE_MOUTH, SURFACE_TEETH, SURFACE_CLOTH, SURFACE_HAT = range(6)
 
 # The skin map unrolls the head around a vertical axis: columns are azimuth, rows height, about 256 texels
-per dm.
+# per dm.
 MAP_REACH = 2.2  # radians either side of the face
 MAP_WIDTH, MAP_HEIGHT = 1126, 800
 TEXELS_PER_UM = 256 / 100_000

@@ -10,7 +10,7 @@ from facefill.synthetic.hair import BALD, FEMALE_STYLES, MALE_STYLES, HairStyle,
 IDENTITY_LIMIT = 2.2  # sigma
 
 # Skin under white light, from the lightest to the darkest, as displayed (sRGB, 0..1): lightness,
-then hue by undertone.
+# then hue by undertone.
 TONES = floats(
     [
         (0.955, 0.815, 0.745), (0.925, 0.765, 0.675), (0.885, 0.710, 0.600), (0.825, 0.635, 0.515),

@@ -1,4 +1,4 @@
-"""What the layouts have in common: files as bytes, JPEG and PNG, the ground truth that lies beside a release."""
+"""What the layouts have in common: files as bytes, JPEG and PNG, the ground truth beside a release."""
 
 import io
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """What each pixel of the raster sees: vertex values interpolated in the z-buffer's winning triangle.
 
-The winners are those of `facefill.geometry.rasterizer`; values, depth and barycentric weights are filled
-in one pass.
+The winners are those of `facefill.geometry.rasterizer`; values, depth and barycentric weights are filled in
+one pass.
 """
 
 from collections.abc import Callable

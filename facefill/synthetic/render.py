@@ -1,9 +1,8 @@
 """A photograph of a synthetic person: picture, part labels, landmarks and the fit that made it.
 
 Diffuse light on skin is exactly albedo x shading of `facefill.geometry.spherical_harmonics` at the mesh's
-normals;
-highlights, hair shadows, noise and JPEG are added as a camera would. Everything is a function of person,
-scene and frame.
+normals; highlights, hair shadows, noise and JPEG are added as a camera would. Everything is a function of
+person, scene and frame.
 """
 
 from dataclasses import dataclass

@@ -181,7 +181,7 @@ def sample_expression(draw: np.random.Generator, mood: Mood, model: HeadModel) -
 
 
 def exposure_for(tone: Floats) -> float:
-    """Factor on all light with which a photographer exposes skin of a tone (3,): half way to a middle grey."""
+    """Factor on all light for skin of a tone (3,): a photographer goes half way to a middle grey."""
     return float((0.60 / float(tone.mean())) ** 0.45)
 
 
@@ -217,7 +217,7 @@ def sample_light(draw: np.random.Generator, exposure: float) -> Light:
 
 
 def direction_of(azimuth: float, elevation: float) -> Floats:
-    """(3,) unit vector in the camera frame: azimuth to the image's right, elevation up, (0, 0) to the camera."""
+    """(3,) unit vector: azimuth to the image's right, elevation up, (0, 0) to the camera."""
     flat = math.cos(elevation)
     return floats([flat * math.sin(azimuth), math.sin(elevation), flat * math.cos(azimuth)])
 
@@ -236,7 +236,7 @@ def harmonics(direction: Floats) -> Floats:
 
 
 def turn_light(illumination: Floats, angle: float) -> Floats:
-    """Harmonics (3, 9) after the picture is turned by `angle` radians clockwise to the eye (y down: x towards y)."""
+    """Harmonics (3, 9) after the picture is turned by `angle` radians, clockwise to the eye."""
     c, s = math.cos(-angle), math.sin(-angle)
     c2, s2 = math.cos(-2 * angle), math.sin(-2 * angle)
     turned = illumination.copy()

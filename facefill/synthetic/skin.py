@@ -1,8 +1,7 @@
 """Painting one person's skin: an albedo map and a map of parts, on the unrolled head of `head.map_position`.
 
 Everything is albedo as displayed, before light. From large to small: tone, flush and shadows of regions,
-folds of age,
-lips, make-up, beard and brows hair by hair, freckles, pores.
+folds of age, lips, make-up, beard and brows hair by hair, freckles, pores.
 """
 
 from dataclasses import dataclass
@@ -150,7 +149,7 @@ def _spots(colour: Floats, person: Person, points: Floats, generator: np.random.
 
 
 def _scalp(colour: Floats, person: Person, head: Head, field: Fields) -> Floats:
-    """The scalp under hair is dark with roots, so that no skin shines through gaps; returns its coverage (H, W)."""
+    """Darken the scalp with roots, so that no skin shines through hair; return its coverage (H, W)."""
     import cv2
 
     density = 0.16 if person.hair.strands == 0 else 0.93

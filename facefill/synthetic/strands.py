@@ -1,8 +1,8 @@
 """Strands: growing hair over a skull, and drawing lines into a picture with a depth test.
 
-Both are loops over short steps, compiled by numba; compiled code is kept beside this file between processes.
-Points are in the model frame (micrometres, y up) while growing,
-in pixels and micrometres of depth while drawing.
+Both are loops over short steps, compiled by numba; compiled code is kept beside this file between
+processes. Points are in the model frame (micrometres, y up) while growing, in pixels and micrometres of
+depth while drawing.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def _grow_kernel() -> Callable[..., None]:
 
     @numba.njit(cache=True, fastmath=False)
     def radius_at(skull: Any, x: float, y: float, z: float) -> float:
-        """Bilinear look-up of the skull's radius in a direction: rows are polar angle, columns azimuth from +z."""
+        """The skull's radius in a direction, bilinear: rows are polar angle, columns azimuth."""
         rows, columns = skull.shape
         length = np.sqrt(x * x + y * y + z * z) + 1e-6
         polar = np.arccos(min(1.0, max(-1.0, y / length))) / np.pi * (rows - 1)
@@ -39,7 +39,7 @@ def _grow_kernel() -> Callable[..., None]:
         gravity: float, adhesion: float, wave: float, turns: float, coil: float, face_half_width: float,
         face_top: float,
     ) -> None:  # fmt: skip
-        """Fill points (S, K, 3) from points[:, 0] on; strands keep `offset` above the skull and part before the face."""
+        """Fill points (S, K, 3) from points[:, 0] on."""
         count, steps, _ = points.shape
         for s in range(count):
             step = length[s] / (steps - 1)
@@ -119,10 +119,9 @@ def grow(
 ) -> Floats:
     """(S, steps, 3) points of the strands.
 
-    `gravity` turns the growth down per centimetre,
-    `adhesion` (0..1) holds it to the skull; `wave` micrometres of sway, `turns` per decimetre,
-    `coil` 0 (a plane
-    wave) to 1 (a curl). Strands in front of the skull below `face_top` are held `face_half_width` away from the middle.
+    `gravity` turns the growth down per centimetre; `adhesion` (0..1) holds it to the skull; `wave` is
+    micrometres of sway, `turns` waves per decimetre, `coil` 0 (flat waves) to 1 (curls). Strands in front of
+    the skull and below `face_top` are held `face_half_width` away from the middle.
     """
     points = np.repeat(roots[:, None].astype(np.float32), steps, 1)
     _grow_kernel()(

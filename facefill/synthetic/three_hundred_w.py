@@ -2,8 +2,7 @@
 10.3).
 
 The coefficients are those of the default morphable model, multiplied by sigma as in the release; Tex_Para
-belongs to
-the Basel model's texture basis, which has no counterpart here, and is zero.
+belongs to the Basel model's texture basis, which has no counterpart here, and is zero.
 """
 
 import io
@@ -67,7 +66,7 @@ class ThreeHundredWPlan:
     def path_of(self, number: int) -> str:
         """Subset and name of a picture, without ending."""
         # Golden-ratio steps spread the small subsets over all numbers; the first four pictures show all of
-        them.
+        # them.
         place = (number * 0.618034) % 1.0 if number >= len(SUBSETS) else (0.0, 0.7, 0.9, 0.97)[number]
         borders = np.cumsum([share for _, share, _ in SUBSETS])
         subset, _, name = SUBSETS[min(int(np.searchsorted(borders, place, "right")), len(SUBSETS) - 1)]
