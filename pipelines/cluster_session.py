@@ -169,6 +169,13 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def cluster_resources() -> dict[str, float]:
+    """What the running cluster has in all: "CPU", "GPU", custom resources."""
+    import ray
+
+    return ray.cluster_resources()
+
+
 def _describe(private: bool) -> ClusterSession:
     import ray
 

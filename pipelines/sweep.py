@@ -13,6 +13,7 @@ from typing import Any, Literal
 from facefill.errors import UserError
 from pipelines import storage
 from pipelines.board import Post, board
+from pipelines.cluster_session import cluster_resources
 from pipelines.progress import Event, Progress
 from pipelines.search_space import Point, apply_point, sample_points
 from pipelines.sweep_record import SweepRecord, label_of, write_results
@@ -139,15 +140,14 @@ def resources_of(job: TrainJob) -> dict[str, float]:
 
 def places(job: TrainJob, concurrent: int) -> int:
     """How many trials may run at a time: with more, each would hold workers that another waits for."""
-    import ray
-
     kind = "GPU" if job.gpu else "CPU"
     needed = job.workers if job.gpu else job.workers * 1.0 + resources_of(job)["CPU"] * (job.workers > 0)
-    room = math.floor(ray.cluster_resources().get(kind, 0) / max(needed, 1.0))
+    there = cluster_resources().get(kind, 0)
+    room = math.floor(there / max(needed, 1.0))
     if room < 1:
         raise UserError(
             f"sweep: a trial with {job.workers} workers needs {needed:g} {kind}s and the cluster has "
-            f"{ray.cluster_resources().get(kind, 0):g}: lower sweep.workers or give the cluster more"
+            f"{there:g}: lower sweep.workers or give the cluster more"
         )
     return min(concurrent, room)
 

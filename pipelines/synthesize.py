@@ -1,8 +1,8 @@
 """Render stand-ins for the released data sets below OUTPUT/raw, in parallel, to any URL.
 
-A task writes all pictures of a few people and then its own record; what has a record is not made again, so an
-interrupted job goes on where it was. The lists of a release are written last, from all records. The bytes depend on
-seed and counts alone, not on the number of workers.
+A task writes all pictures of a few people and then its own record; what has a record is not made again, so
+an interrupted job goes on where it was. The lists of a release are written last, from all records. The
+bytes depend on seed and counts alone, not on the number of workers.
 """
 
 import hashlib
@@ -189,7 +189,7 @@ def _clear_other_plans(root: str, plan: str) -> None:
 
 
 class _one_thread:
-    """Sums depend on how many threads share them: one, so that the bytes do not, and the cores serve tasks."""
+    """Sums depend on how many threads share them: with one the bytes do not, and cores serve tasks."""
 
     def __enter__(self) -> None:
         import cv2

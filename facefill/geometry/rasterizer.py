@@ -11,13 +11,12 @@ id. Back faces (clockwise as seen) are culled. Pixel centres are integers. Large
 sheet 2.6).
 """
 
-import functools
-import importlib.util
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from facefill.geometry.compiled import may_run_compiled
 from facefill.geometry.shapes import check_shape
 
 SNAP = 4096  # steps per pixel
@@ -48,19 +47,13 @@ def rasterize(
     check_shape("projected", projected, "N", "V", 3)
     check_shape("triangles", triangles, "F", 3)
     positions = projected.detach().float().contiguous()
-    if positions.device.type == "cpu" and numba_is_importable():
+    if may_run_compiled(positions):
         from facefill.geometry.rasterizer_numba import triangle_ids_numba
 
         ids = triangle_ids_numba(positions, triangles, height, width)
     else:
         ids = triangle_ids(positions, triangles, height, width)
     return fragments_from_ids(ids, projected, triangles)
-
-
-@functools.cache
-def numba_is_importable() -> bool:
-    """Whether the compiled z-buffer can be used; plain torch gives the same ids without it."""
-    return importlib.util.find_spec("numba") is not None
 
 
 def triangle_ids(projected: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
@@ -119,6 +112,10 @@ def fragments_from_ids(
     ids: Tensor, projected: Tensor, triangles: Tensor
 ) -> Fragments:  # (N, H, W), (N, V, 3), (F, 3)
     """Fragments of known triangle ids; barycentric coordinates and depth carry gradients to `projected`."""
+    if may_run_compiled(projected):
+        from facefill.geometry.rasterizer_numba import fragments_numba
+
+        return Fragments(ids, *fragments_numba(ids, projected, triangles))
     pixels = torch.nonzero(ids.flatten() >= 0)[:, 0]
     corners = _gather(projected, _corners(ids, pixels, triangles, projected.shape[1]))
     height, width = ids.shape[1:]
@@ -139,12 +136,18 @@ def fragments_from_ids(
 
 def interpolate(values: Tensor, fragments: Fragments, triangles: Tensor) -> Tensor:
     """(N, C, H, W) vertex values (N, V, C) or (V, C) as pixels see them, 0 where empty; differentiable."""
+    if may_run_compiled(values, fragments.barycentric):
+        from facefill.geometry.rasterizer_numba import interpolate_numba
+
+        return interpolate_numba(values, fragments.triangle, fragments.barycentric, triangles)
     count, height, width = fragments.triangle.shape
     shared = values.ndim == 2
     pixels = torch.nonzero(fragments.triangle.flatten() >= 0)[:, 0]
     corners = _corners(fragments.triangle, pixels, triangles, 0 if shared else values.shape[1])
     weights = fragments.barycentric.view(-1, 3)[pixels]
-    seen = (_gather(values, corners) * weights[:, :, None]).sum(1)
+    seen = _gather(values, corners[:, 0]) * weights[:, :1]
+    for corner in (1, 2):
+        seen = torch.addcmul(seen, _gather(values, corners[:, corner]), weights[:, corner, None])
     image = seen.new_zeros(count * height * width, values.shape[-1]).index_copy(0, pixels, seen)
     return image.view(count, height, width, -1).permute(0, 3, 1, 2)
 
@@ -156,7 +159,7 @@ def _corners(ids: Tensor, pixels: Tensor, triangles: Tensor, num_vertices: int) 
 
 
 def _gather(values: Tensor, rows: Tensor) -> Tensor:
-    """(P, 3, C) rows of values (..., C); by index_select, whose backward is one ordered sum per vertex."""
+    """(*rows.shape, C) rows of values (..., C), by index_select, whose backward is an ordered sum per vertex."""
     return values.reshape(-1, values.shape[-1]).index_select(0, rows.flatten()).view(*rows.shape, -1)
 
 

@@ -1,15 +1,13 @@
-"""The z-buffer of `rasterizer.triangle_ids` compiled for the CPU: the same ids, several times faster.
+"""The loops of the rasterizer as machine code for the CPU: z-buffer, fragments, interpolation.
 
-One thread per image; the compiled code holds no interpreter lock. Compiling takes a second, once.
+The z-buffer gives the ids of `rasterizer.triangle_ids` bit for bit; the rest agrees with torch to rounding.
 """
-
-import functools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from facefill.geometry.compiled import images_of, run_each
 
 SNAP = 4096.0
 GUARD = 8192.0 * SNAP
@@ -17,25 +15,26 @@ GUARD = 8192.0 * SNAP
 
 def triangle_ids_numba(projected: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
     """(N, H, W) int64 ids of float32 `projected` (N, V, 3) on the CPU, by the rules of `rasterizer`."""
-    positions, faces = projected.numpy(), triangles.numpy()
-    ids = np.empty((len(positions), height, width), np.int64)
-    kernel = compiled_kernel()
-    threads = min(len(positions), torch.get_num_threads())
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda image: kernel(positions[image], faces, ids[image]), range(len(positions))))
-    else:
-        for image in range(len(positions)):
-            kernel(positions[image], faces, ids[image])
-    return torch.from_numpy(ids)
+    ids = torch.empty(len(projected), height, width, dtype=torch.int64)
+    run_each(fill_ids, len(ids), images_of(projected), triangles.numpy(), images_of(ids))
+    return ids
 
 
-@functools.cache
-def compiled_kernel() -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
-    """`fill_ids` as machine code."""
-    import numba
+def fragments_numba(ids: Tensor, projected: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:
+    """Barycentric coordinates (N, H, W, 3) and depth (N, H, W) as `rasterizer.fragments_from_ids` has them."""
+    barycentric, depth = torch.zeros(*ids.shape, 3), torch.full(ids.shape, -torch.inf)
+    arrays = images_of(ids), images_of(projected), triangles.numpy(), images_of(barycentric), images_of(depth)
+    run_each(fill_fragments, len(ids), *arrays)
+    return barycentric, depth
 
-    return numba.njit(nogil=True, cache=True)(fill_ids)
+
+def interpolate_numba(values: Tensor, ids: Tensor, barycentric: Tensor, triangles: Tensor) -> Tensor:
+    """(N, C, H, W) vertex values (N, V, C) or (V, C) as `rasterizer.interpolate` has them."""
+    seen = torch.zeros(*ids.shape, values.shape[-1])
+    vertex_values = values.detach().numpy() if values.ndim == 2 else images_of(values)
+    arrays = vertex_values, images_of(ids), images_of(barycentric), triangles.numpy(), images_of(seen)
+    run_each(fill_values, len(ids), *arrays)
+    return seen.permute(0, 3, 1, 2)
 
 
 def fill_ids(projected: np.ndarray, triangles: np.ndarray, ids: np.ndarray) -> None:
@@ -88,3 +87,53 @@ def fill_ids(projected: np.ndarray, triangles: np.ndarray, ids: np.ndarray) -> N
                 if depth > nearest[row, column]:
                     nearest[row, column] = depth
                     ids[row, column] = face
+
+
+def fill_fragments(
+    ids: np.ndarray, projected: np.ndarray, triangles: np.ndarray, barycentric: np.ndarray, depth: np.ndarray
+) -> None:
+    """Write the barycentric coordinates and depths of one image where it sees a triangle."""
+    height, width = ids.shape
+    zero = np.float32(0)
+    for row in range(height):
+        for column in range(width):
+            face = ids[row, column]
+            if face < 0:
+                continue
+            a, b, c = triangles[face, 0], triangles[face, 1], triangles[face, 2]
+            x, y = np.float32(column), np.float32(row)
+            ax, ay = projected[a, 0] - x, projected[a, 1] - y
+            bx, by = projected[b, 0] - x, projected[b, 1] - y
+            cx, cy = projected[c, 0] - x, projected[c, 1] - y
+            area_a = max(cx * by - cy * bx, zero)
+            area_b = max(ax * cy - ay * cx, zero)
+            area_c = max(bx * ay - by * ax, zero)
+            total = area_a + area_b + area_c
+            weight_a, weight_b = np.float32(1 / 3), np.float32(1 / 3)
+            weight_c = np.float32(1 / 3)
+            if total > 0:
+                weight_a, weight_b, weight_c = area_a / total, area_b / total, area_c / total
+            barycentric[row, column, 0] = weight_a
+            barycentric[row, column, 1] = weight_b
+            barycentric[row, column, 2] = weight_c
+            depth[row, column] = (
+                weight_a * projected[a, 2] + weight_b * projected[b, 2] + weight_c * projected[c, 2]
+            )
+
+
+def fill_values(
+    values: np.ndarray, ids: np.ndarray, barycentric: np.ndarray, triangles: np.ndarray, seen: np.ndarray
+) -> None:
+    """Write the interpolated vertex values (V, C) of one image into (H, W, C) where it sees a triangle."""
+    height, width = ids.shape
+    for row in range(height):
+        for column in range(width):
+            face = ids[row, column]
+            if face < 0:
+                continue
+            for channel in range(values.shape[1]):
+                total = np.float32(0)
+                for corner in range(3):
+                    weight = barycentric[row, column, corner]
+                    total += weight * values[triangles[face, corner], channel]
+                seen[row, column, channel] = total

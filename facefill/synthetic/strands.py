@@ -190,4 +190,6 @@ def draw(
     A line narrows to (1 - taper) of its width at its end. Lines are drawn in their order: no randomness,
     no threads.
     """
-    _draw_kernel()(points, colours, width, taper, code, bias, picture, depth, labels)
+    # One array layout and element type, hence one compiled version.
+    lines, tints, widths = (np.ascontiguousarray(part, np.float32) for part in (points, colours, width))
+    _draw_kernel()(lines, tints, widths, float(taper), code, float(bias), picture, depth, labels)
