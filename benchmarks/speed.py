@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from facefill.completion import complete
+from facefill.geometry.compiled import numba_is_importable
 from facefill.geometry.default_model import default_model
 from facefill.geometry.morphable_model import vertices_from_coefficients
-from facefill.geometry.rasterizer import numba_is_importable, rasterize, triangle_ids
+from facefill.geometry.rasterizer import rasterize, triangle_ids
 from facefill.geometry.reconstruction import FIT_SIZE, fit_from_vector, reconstruct
 from facefill.geometry.texture import render, unwrap
 from facefill.geometry.uv_atlas import build_atlas

@@ -16,7 +16,7 @@ from facefill.geometry.camera import WeakPerspective
 from facefill.geometry.illumination import estimate_illumination
 from facefill.geometry.landmark_rows import NUM_JAW, UNIT, LandmarkRows, landmark_rows
 from facefill.geometry.morphable_model import MorphableModel
-from facefill.geometry.reconstruction import NUM_IDENTITY, Fit, reconstruct, uv_normals
+from facefill.geometry.reconstruction import NUM_IDENTITY, Fit, reconstruct
 from facefill.geometry.rotations import euler_xyz_from_matrix
 from facefill.geometry.shapes import check_shape
 from facefill.geometry.spherical_harmonics import ambient_illumination, shade_maps
@@ -97,7 +97,7 @@ def fit_light(
     height, width = image.shape[2:]
     reconstruction = reconstruct(fit, model, atlas, height, width)
     texture, visible = unwrap(image, reconstruction.projected, model, atlas, reconstruction.fragments)
-    normals = uv_normals(reconstruction.normals, atlas)
+    normals = reconstruction.uv_normals
     illumination = estimate_illumination(texture, visible, normals, model.mean_albedo)
     shading = shade_maps(normals, illumination)
     difference = (texture - model.mean_albedo * shading).abs().mean(1, keepdim=True) * visible

@@ -159,7 +159,8 @@ def _corners(ids: Tensor, pixels: Tensor, triangles: Tensor, num_vertices: int) 
 
 
 def _gather(values: Tensor, rows: Tensor) -> Tensor:
-    """(*rows.shape, C) rows of values (..., C), by index_select, whose backward is an ordered sum per vertex."""
+    """(*rows.shape, C) rows of values (..., C), by index_select, whose backward is an ordered sum per
+    vertex."""
     return values.reshape(-1, values.shape[-1]).index_select(0, rows.flatten()).view(*rows.shape, -1)
 
 

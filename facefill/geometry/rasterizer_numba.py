@@ -21,19 +21,19 @@ def triangle_ids_numba(projected: Tensor, triangles: Tensor, height: int, width:
 
 
 def fragments_numba(ids: Tensor, projected: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:
-    """Barycentric coordinates (N, H, W, 3) and depth (N, H, W) as `rasterizer.fragments_from_ids` has them."""
+    """Barycentric coordinates (N, H, W, 3) and depth (N, H, W) as `rasterizer.fragments_from_ids` gives."""
     barycentric, depth = torch.zeros(*ids.shape, 3), torch.full(ids.shape, -torch.inf)
-    arrays = images_of(ids), images_of(projected), triangles.numpy(), images_of(barycentric), images_of(depth)
-    run_each(fill_fragments, len(ids), *arrays)
+    written = images_of(barycentric), images_of(depth)
+    run_each(fill_fragments, len(ids), images_of(ids), images_of(projected), triangles.numpy(), *written)
     return barycentric, depth
 
 
 def interpolate_numba(values: Tensor, ids: Tensor, barycentric: Tensor, triangles: Tensor) -> Tensor:
     """(N, C, H, W) vertex values (N, V, C) or (V, C) as `rasterizer.interpolate` has them."""
     seen = torch.zeros(*ids.shape, values.shape[-1])
-    vertex_values = values.detach().numpy() if values.ndim == 2 else images_of(values)
-    arrays = vertex_values, images_of(ids), images_of(barycentric), triangles.numpy(), images_of(seen)
-    run_each(fill_values, len(ids), *arrays)
+    vertex_values = values.detach().contiguous().numpy() if values.ndim == 2 else images_of(values)
+    arrays = images_of(ids), images_of(barycentric), triangles.numpy(), images_of(seen)
+    run_each(fill_values, len(ids), vertex_values, *arrays)
     return seen.permute(0, 3, 1, 2)
 
 

@@ -40,7 +40,8 @@ class Reconstruction:
     vertices: Tensor  # (N, V, 3) model frame, micrometres
     projected: Tensor  # (N, V, 3) column, row, depth
     normals: Tensor  # (N, V, 3) unit, camera frame
-    shading: Tensor  # (N, 3, 192, 256)
+    uv_normals: Tensor  # (N, 3, 192, 256) the same in UV, 0 where the atlas is empty
+    shading: Tensor  # (N, 3, 192, 256); where the atlas is empty, that of the ambient light
     fragments: Fragments
 
 
@@ -49,11 +50,13 @@ def reconstruct(fit: Fit, model: MorphableModel, atlas: UVAtlas, height: int, wi
     vertices = vertices_from_coefficients(model, fit.identity, fit.expression)
     projected = project(vertices, fit.camera)
     normals = vertex_normals(vertices, model.triangles) @ fit.camera.rotation.transpose(1, 2)
+    in_uv = uv_normals(normals, atlas)
     return Reconstruction(
         vertices=vertices,
         projected=projected,
         normals=normals,
-        shading=uv_shading(normals, fit.illumination, atlas),
+        uv_normals=in_uv,
+        shading=shade_maps(in_uv, fit.illumination),
         fragments=rasterize(projected, model.triangles, height, width),
     )
 
@@ -63,11 +66,6 @@ def uv_normals(normals: Tensor, atlas: UVAtlas) -> Tensor:  # (N, V, 3)
     blended = uv_from_vertices(normals, atlas)
     # functional.normalize takes ten times as long over so short and strided an axis
     return blended * (blended.square().sum(1, keepdim=True) + 1e-12).rsqrt()
-
-
-def uv_shading(normals: Tensor, illumination: Tensor, atlas: UVAtlas) -> Tensor:  # (N, V, 3), (N, 3, 9)
-    """(N, 3, 192, 256) shading in UV; where the atlas is empty, that of the ambient light."""
-    return shade_maps(uv_normals(normals, atlas), illumination)
 
 
 def fit_to_vector(fit: Fit) -> Tensor:

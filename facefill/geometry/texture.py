@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facefill.geometry.compiled import may_run_compiled
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.rasterizer import Fragments, interpolate
 from facefill.geometry.shapes import check_shape
@@ -18,6 +19,7 @@ from facefill.geometry.uv_atlas import UVAtlas
 # plus what the slope of its own surface explains over one pixel, capped at MAXIMUM_SLOPE of the height.
 DEPTH_TOLERANCE = 0.01
 MAXIMUM_SLOPE = 0.05
+SMALLEST_AREA = 1e-9  # square pixels
 
 
 def unwrap(
@@ -35,14 +37,52 @@ def unwrap(
     check_shape("image", image, len(projected), "C", *fragments.triangle.shape[1:])
     texels = torch.nonzero(atlas.texel_triangle.flatten() >= 0)[:, 0]
     vertices = atlas.texel_vertices.view(-1, 3)[texels]
-    corners = projected.index_select(1, vertices.flatten()).unflatten(
-        1, vertices.shape
-    )  # (N, T, 3 corners, 3)
-    position = (corners * atlas.texel_barycentric.view(-1, 3, 1)[texels]).sum(2)
-    visible = _is_visible(corners.detach(), position.detach(), model, fragments).to(image.dtype)[:, None]
-    colour = sample(image, position[:, None, :, :2])[:, :, 0] * visible
+    weights = atlas.texel_barycentric.view(-1, 3)[texels]
+    model_height = float(model.mean[:, 1].max() - model.mean[:, 1].min())
+    if may_run_compiled(projected, fragments.depth):
+        from facefill.geometry.texture_numba import locate_numba as locate_texels
+    else:
+        locate_texels = locate
+    position, visible = locate_texels(projected, vertices, weights, fragments.depth, model_height)
+    visible = visible.to(image.dtype)[:, None]
+    colour = sample(image, position[:, None])[:, :, 0] * visible
     shape = atlas.texel_triangle.shape
     return _scatter(colour, texels, shape), _scatter(visible, texels, shape)
+
+
+def locate(
+    projected: Tensor,  # (N, V, 3)
+    vertices: Tensor,  # (T, 3) corners of the texels' triangles
+    weights: Tensor,  # (T, 3) barycentric coordinates of the texels
+    depth: Tensor,  # (N, H, W)
+    model_height: float,
+) -> tuple[Tensor, Tensor]:
+    """(N, T, 2) column and row where each texel lies in the image, and (N, T) whether it is visible there."""
+    height, width = depth.shape[1:]
+    # Planes of one coordinate each, so that every step below runs over contiguous memory.
+    planes = projected.permute(2, 0, 1).flatten(0, 1)
+    corners = [planes.index_select(1, vertices[:, k]).view(3, -1, len(vertices)) for k in range(3)]
+    position = corners[0] * weights[:, 0] + corners[1] * weights[:, 1] + corners[2] * weights[:, 2]
+    column, row, own_depth = position.detach()
+    ax, ay, az = (corners[1] - corners[0]).detach()
+    bx, by, bz = (corners[2] - corners[0]).detach()
+    twice_area = ay * bx - ax * by  # positive where the triangle faces the camera
+    # Depth's change over one pixel to the right and one down, along the plane of the texel's triangle.
+    slope = ((ay * bz - by * az).abs() + (bx * az - ax * bz).abs()) / twice_area.clamp_min(SMALLEST_AREA)
+    tolerance = model_height * DEPTH_TOLERANCE + slope.clamp_max(model_height * MAXIMUM_SLOPE)
+    inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
+
+    # Extremes of the depths of the four pixels around: one look-up each.
+    seen = depth.detach()
+    nearest = torch.maximum(seen[:, :, :-1], seen[:, :, 1:])
+    nearest = torch.maximum(nearest[:, :-1], nearest[:, 1:])
+    farthest = torch.minimum(seen[:, :, :-1], seen[:, :, 1:])
+    farthest = torch.minimum(farthest[:, :-1], farthest[:, 1:])
+    left, top = column.floor().clamp(0, width - 2), row.floor().clamp(0, height - 2)
+    cell = (top * (width - 1) + left).long()
+    not_behind = nearest.flatten(1).gather(1, cell) <= own_depth + tolerance
+    not_before = farthest.flatten(1).gather(1, cell) >= own_depth - tolerance
+    return torch.stack((position[0], position[1]), 2), inside & (twice_area > 0) & not_behind & not_before
 
 
 def render(uv_map: Tensor, fragments: Fragments, model: MorphableModel) -> Tensor:  # (N, C, 192, 256)
@@ -81,31 +121,6 @@ def fill_hidden(uv_map: Tensor, known: Tensor) -> Tensor:  # (N, C, H, W), (N or
     coarse = fill_hidden(total / weight.clamp_min(1e-6), (weight > 0).to(uv_map.dtype))
     smooth = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
     return torch.lerp(smooth, uv_map, known)
-
-
-def _is_visible(corners: Tensor, position: Tensor, model: MorphableModel, fragments: Fragments) -> Tensor:
-    """(N, T) bool of texels whose triangle corners are (N, T, 3, 3) and whose own position is (N, T, 3)."""
-    height, width = fragments.depth.shape[1:]
-    model_height = float(model.mean[:, 1].max() - model.mean[:, 1].min())
-    first, second = (corners[:, :, 1:] - corners[:, :, :1]).unbind(2)
-    twice_area = first[..., 1] * second[..., 0] - first[..., 0] * second[..., 1]
-    # Depth's change over one pixel to the right and one down, along the plane of the texel's triangle.
-    rightwards = first[..., 1] * second[..., 2] - second[..., 1] * first[..., 2]
-    downwards = second[..., 0] * first[..., 2] - first[..., 0] * second[..., 2]
-    slope = (rightwards.abs() + downwards.abs()) / twice_area.clamp_min(1e-9)
-    tolerance = model_height * DEPTH_TOLERANCE + slope.clamp_max(model_height * MAXIMUM_SLOPE)
-
-    column, row, depth = position.unbind(2)
-    inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
-    left = column.floor().clamp(0, max(width - 2, 0))
-    top = row.floor().clamp(0, max(height - 2, 0))
-    cell = (top * (width - 1) + left).long()
-    # Extremes of the four pixels around: one look-up each instead of four.
-    nearest = functional.max_pool2d(fragments.depth.detach()[:, None], 2, stride=1).flatten(1).gather(1, cell)
-    farthest = (
-        -functional.max_pool2d(-fragments.depth.detach()[:, None], 2, stride=1).flatten(1).gather(1, cell)
-    )
-    return inside & (twice_area > 0) & (nearest <= depth + tolerance) & (farthest >= depth - tolerance)
 
 
 def _scatter(values: Tensor, texels: Tensor, shape: torch.Size) -> Tensor:

@@ -5,8 +5,8 @@ import torch
 
 from facefill.geometry.illumination import LIGHT_PART_OF_BRIGHTNESS, estimate_illumination
 from facefill.geometry.mesh import vertex_normals
-from facefill.geometry.reconstruction import uv_normals, uv_shading
-from facefill.geometry.spherical_harmonics import ambient_illumination, mirror_illumination
+from facefill.geometry.reconstruction import uv_normals
+from facefill.geometry.spherical_harmonics import ambient_illumination, mirror_illumination, shade_maps
 from facefill.geometry.uv_atlas import flip_uv
 from tests.support.small_model import small_model_and_atlas
 
@@ -15,9 +15,10 @@ def scene(light: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
     """Texture of the mean albedo, all of the atlas visible, normals and shading under `light`."""
     model, atlas = small_model_and_atlas()
     normals = vertex_normals(model.mean[None], model.triangles).expand(len(light), -1, -1)
-    shading = uv_shading(normals, light, atlas)
+    in_uv = uv_normals(normals, atlas)
+    shading = shade_maps(in_uv, light)
     visible = atlas.face[None, None].float().expand(len(light), 1, -1, -1)
-    return model.mean_albedo * shading * visible, visible, uv_normals(normals, atlas), shading
+    return model.mean_albedo * shading * visible, visible, in_uv, shading
 
 
 def lights(count: int = 3) -> torch.Tensor:

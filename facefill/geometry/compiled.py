@@ -1,0 +1,61 @@
+"""When and how geometry runs as compiled loops: on the CPU, in float32, without gradients, where numba is
+there.
+
+Every compiled loop has a twin in plain torch, which runs everywhere else and which the tests hold it
+against.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@functools.cache
+def numba_is_importable() -> bool:
+    """Whether loops can be compiled on this machine."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def may_run_compiled(*tensors: Tensor) -> bool:
+    """Whether compiled loops can take these tensors and nobody will ask for their gradients."""
+    wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    usable = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    return usable and not wants_gradient and numba_is_importable()
+
+
+@functools.cache
+def compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    """The function as machine code that holds no interpreter lock; compiling takes a second, once a
+    machine."""
+    import numba
+
+    return numba.njit(nogil=True, cache=True)(loop)
+
+
+def run_each(loop: Callable[..., None], count: int, *arguments: Any) -> None:
+    """Call compiled `loop` for each of `count` images, in as many threads as torch has.
+
+    A list among the arguments holds one value per image, everything else goes to all.
+    """
+    kernel = compiled(loop)
+
+    def run(image: int) -> None:
+        kernel(*(value[image] if isinstance(value, list) else value for value in arguments))
+
+    threads = min(count, torch.get_num_threads())
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, range(count)))
+    else:
+        for image in range(count):
+            run(image)
+
+
+def images_of(tensor: Tensor) -> list[Any]:
+    """The arrays of a batch, one per image; a contiguous batch shares its memory with them."""
+    return list(tensor.detach().contiguous().numpy())
