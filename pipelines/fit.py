@@ -1,17 +1,18 @@
 """Fit the morphable model to every picture of a shard set: one Ray task and one Parquet file per shard.
 
 A file is kept while the tar's checksum, the model's checksum and FIT_FORMAT are those that it was made
-with; they stand
-in the JSON beside it, which is written last. A picture without usable landmarks becomes a row with a
-reason and no fit.
+with; they stand in the JSON beside it, which is written last. A picture that cannot be read or fitted
+becomes a row with a reason and no fit.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from facefill.geometry.camera import WeakPerspective
 from facefill.geometry.default_model import default_model
 from facefill.geometry.fitting import fit_faces, fit_light
 from facefill.geometry.morphable_model import MorphableModel, checksum
-from facefill.geometry.reconstruction import NUM_EXPRESSION, NUM_IDENTITY, Fit, fit_to_vector
+from facefill.geometry.reconstruction import NUM_EXPRESSION, NUM_IDENTITY, Fit, fit_from_vector, fit_to_vector
 from facefill.geometry.spherical_harmonics import ambient_illumination
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
 from facefill.samples import Batch, collate, decode_sample
@@ -31,6 +32,8 @@ from pipelines.shard_reader import ShardReader
 FIT_FORMAT = 1  # counts up when the same input gives another fit
 AT_ONCE = 16
 WORST_LANDMARKS_PX = 12.0  # of 256; beyond it the points are not those of a face
+LEAST_SEEN = 0.15  # of the atlas; a profile shows a third of it
+LEAST_POINTS = 0.5  # of the landmarks must be numbers
 COLUMNS = {
     "key": "string",
     "fit": "list<float64>",
@@ -146,17 +149,21 @@ def fit_rows(
 ) -> list[dict[str, Any]]:
     """Fits of a few samples, in their order."""
     fields = ("image", "landmarks", "parameters")
-    samples: list[dict[str, Any]] = [
-        {**decode_sample(reader.members(task.shards, row, fields), fields), "key": row.key, "seed": 0}
-        for row in rows
-    ]
     fitted: dict[str, dict[str, Any]] = {}
-    for kind in (68, 5, 0):
-        group = [s for s, row in zip(samples, rows, strict=True) if row.landmarks == kind]
-        if group and kind == 0:
-            fitted |= {s["key"]: refused(s["key"], "no landmarks to fit the face by") for s in group}
-        elif group:
-            fitted |= fit_group(collate(group), kind, task.ground_truth, model, atlas)
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        try:
+            sample = decode_sample(reader.members(task.shards, row, fields), fields)
+        except UserError as error:
+            fitted[row.key] = refused(row.key, str(error))
+            continue
+        landmarks = sample.get("landmarks")
+        if landmarks is None or np.isfinite(landmarks).all(-1).mean() < LEAST_POINTS:
+            fitted[row.key] = refused(row.key, "no landmarks to fit the face by")
+        else:
+            groups.setdefault(len(landmarks), []).append({**sample, "key": row.key, "seed": 0})
+    for kind, group in groups.items():
+        fitted |= fit_group(collate(group), kind, task.ground_truth, model, atlas)
     return [fitted[row.key] for row in rows]
 
 
@@ -165,18 +172,17 @@ def fit_group(
 ) -> dict[str, dict[str, Any]]:
     """Fits of samples with the same kind of landmarks, by key."""
     points = batch["landmarks"] if kind == 68 else batch["five"]
-    weights = torch.ones(points.shape[:2])
-    if ground_truth == model.name and "parameters" in batch:
-        given = fit_from_parameters(batch["parameters"], model)
-        fit, residuals = fit_light(batch["image"], points, weights, given, model, atlas)
-    else:
-        fit, residuals = fit_faces(batch["image"], points, weights, model, atlas)
+    weights = points.isfinite().all(2).float()
+    with torch.no_grad():
+        if ground_truth and "parameters" in batch:
+            given = fit_from_parameters(batch["parameters"], model)
+            fit, residuals = fit_light(batch["image"], points, weights, given, model, atlas)
+        else:
+            fit, residuals = fit_faces(batch["image"], points, weights, model, atlas)
     vectors = fit_to_vector(fit)
     return {
-        key: checked(key, vector, float(landmark_px), float(photometric))
-        for key, vector, landmark_px, photometric in zip(
-            batch["key"], vectors, residuals["landmark_px"], residuals["photometric"], strict=True
-        )
+        key: checked(key, vector, {name: float(values[place]) for name, values in residuals.items()})
+        for place, (key, vector) in enumerate(zip(batch["key"], vectors, strict=True))
     }
 
 
@@ -193,12 +199,17 @@ def fit_from_parameters(parameters: Tensor, model: MorphableModel) -> Fit:  # (N
     )
 
 
-def checked(key: str, vector: Tensor, landmark_px: float, photometric: float) -> dict[str, Any]:
+def checked(key: str, vector: Tensor, residuals: Mapping[str, float]) -> dict[str, Any]:
     """A row with the fit, or with the reason why it is none."""
+    landmark_px, seen = residuals["landmark_px"], residuals["seen"]
+    turned = fit_from_vector(vector[None]).camera.euler_xyz.abs().max()
     if not bool(vector.isfinite().all()):
         return refused(key, "the fit is not finite")
     if landmark_px > WORST_LANDMARKS_PX:
         return refused(key, f"the landmarks are not those of a face: {landmark_px:.1f} px from the model's")
+    if seen < LEAST_SEEN or turned > math.pi / 2:
+        return refused(key, f"the face is turned away or outside: {100 * seen:.0f} % of it can be seen")
+    photometric = residuals["photometric"]
     return {
         "key": key,
         "fit": vector.tolist(),

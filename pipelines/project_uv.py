@@ -1,11 +1,10 @@
-"""Unwrap every fitted picture of a shard set: UV shards with texture, albedo, visibility and the fit itself.
+"""Unwrap every fitted picture of a shard set: UV shards with texture, albedo, visibility and the fit
+itself.
 
-What depends on no hole is made here once. A training sample needs nothing else, so the image travels
-along, byte for
-byte. The positions of the texels in the image are not stored: the fit (1 kB) gives them again in a
-millisecond, and they
-would take ten times the rest. The set's plan holds the checksum of the fits and of the morphable model, so
-a projection that is older than its fit is made again.
+What depends on no hole is made here once. A training sample needs nothing else, so the image travels along,
+byte for byte. The positions of the texels in the image are not stored: the fit (1 kB) gives them again in a
+millisecond, and they would take ten times the rest. Each shard is tied to the checksum of its fits and of
+the morphable model, so a projection that is older than its fit is made again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from facefill.errors import UserError
 from facefill.geometry.default_model import default_model
 from facefill.geometry.morphable_model import MorphableModel, checksum
 from facefill.geometry.reconstruction import fit_from_vector, reconstruct
@@ -30,15 +30,19 @@ from pipelines.shard_reader import ShardReader
 from pipelines.shards import write_shard_set
 
 PROJECTION_FORMAT = 1  # counts up when the same input gives other bytes
-AT_ONCE = 8
+AT_ONCE = 16
+# Cosine to the camera below which a texel counts as hidden: there a pixel of misfit shows the background as
+# skin.
+LEAST_FACING = 0.15
 
 
 @dataclass(frozen=True)
 class ProjectItem:
-    """One sample with the table that its fit stands in."""
+    """One sample with the table that its fit stands in, and the table's checksum."""
 
     row: Row
     table: str
+    table_sha256: str
 
 
 def project_dataset(
@@ -55,19 +59,13 @@ def project_dataset(
     """
     manifest = load_manifest(shards)
     tasks = fit_tasks(manifest, fits, ground_truth)
-    slices = [
-        Slice(
-            task.rows[0].shard.replace(manifest.dataset, f"{manifest.dataset}-uv", 1),
-            task.rows[0].split,
-            tuple(ProjectItem(row, task.table) for row in task.rows),
-        )
-        for task in tasks
-    ]
-    config = {
-        "projection": PROJECTION_FORMAT,
-        "model": checksum(default_model()),
-        "fits": {storage.name_of(task.table): storage.sha256(task.table) for task in tasks},
-    }
+    slices = []
+    for task in tasks:
+        name = task.rows[0].shard.replace(manifest.dataset, f"{manifest.dataset}-uv", 1)
+        checked_table = task.table, storage.sha256(task.table)
+        items = tuple(ProjectItem(row, *checked_table) for row in task.rows)
+        slices.append(Slice(name, task.rows[0].split, items))
+    config = {"projection": PROJECTION_FORMAT, "model": checksum(default_model())}
     without_rows = replace(manifest, rows=(), shards=(), rejected=())
     return write_shard_set(
         folder,
@@ -103,26 +101,32 @@ def project_some(
     atlas: UVAtlas,
 ) -> list[Prepared | Rejected]:
     """A few samples at once."""
-    fitted = [row for row in rows if not fits[row.key]["reason"]]
-    prepared: dict[str, Prepared] = {}
-    if fitted:
-        members = [reader.members(shards, row, ("image", "landmarks", "parsing")) for row in fitted]
-        samples = [
-            {**decode_sample(found, ("image", "landmarks")), "key": row.key, "seed": 0}
-            for row, found in zip(fitted, members, strict=True)
-        ]
-        batch = collate(samples)
-        vectors = torch.tensor([fits[row.key]["fit"] for row in fitted], dtype=torch.float32)
-        maps = project(batch["image"], vectors, model, atlas)
-        for place, (row, found) in enumerate(zip(fitted, members, strict=True)):
-            landmarks = maps["landmarks"][place] if row.landmarks != 68 else batch["landmarks"][place].numpy()
-            fields = {name: maps[name][place] for name in ("uv_texture", "uv_albedo", "uv_visible")}
-            fields |= {"landmarks": landmarks, "fit": vectors[place].numpy()}
-            encoded = encode_sample(fields) | {
-                name: found[name] for name in ("image.jpg", "parsing.png") if name in found
-            }
+    prepared: dict[str, Prepared | Rejected] = {}
+    readable: list[tuple[Row, dict[str, bytes]]] = []
+    samples = []
+    for row in rows:
+        try:
+            reason = fits[row.key]["reason"]
+            members = reader.members(shards, row, ("image", "landmarks", "parsing"))
+            sample = decode_sample(members, ("image", "landmarks"))
+        except UserError as error:
+            reason = str(error)
+        if reason:
+            prepared[row.key] = Rejected(row.key, row.source, reason)
+        else:
+            readable.append((row, members))
+            samples.append({**sample, "key": row.key, "seed": 0})
+    if readable:
+        vectors = torch.tensor([fits[row.key]["fit"] for row, _ in readable], dtype=torch.float32)
+        maps = project(collate(samples)["image"], vectors, model, atlas)
+        for place, (row, members) in enumerate(readable):
+            fields = {name: values[place] for name, values in maps.items()} | {"fit": vectors[place].numpy()}
+            if row.landmarks == 68:
+                fields["landmarks"] = samples[place]["landmarks"]
+            kept = {name: members[name] for name in ("image.jpg", "parsing.png") if name in members}
+            encoded = encode_sample(fields) | kept
             prepared[row.key] = Prepared(row.key, row.identity, row.source, row.similarity, 68, encoded)
-    return [prepared.get(row.key) or Rejected(row.key, row.source, fits[row.key]["reason"]) for row in rows]
+    return [prepared[row.key] for row in rows]
 
 
 def project(
@@ -135,6 +139,7 @@ def project(
     with torch.no_grad():
         mesh = reconstruct(fit_from_vector(vectors), model, atlas, IMAGE_SIZE, IMAGE_SIZE)
         texture, visible = unwrap(image, mesh.projected, model, atlas, mesh.fragments)
+        visible = visible * (mesh.uv_normals[:, 2:] > LEAST_FACING)
         albedo = (texture / mesh.shading).clamp(0, 1)
         both = fill_hidden(torch.cat([texture, albedo], 1), visible)
     pictures = (both * 255).round().byte().permute(0, 2, 3, 1).numpy()

@@ -71,7 +71,7 @@ def sample_clothes(seed: int, male: bool) -> Clothes:
         ).astype(np.float32),
         neckline=outer,
         inner_neckline=shirt if kind == 2 and male else outer,
-        necklace=bool(not male and draw.random() < 0.25),
+        necklace=bool(not male and kind in (1, 2) and draw.random() < 0.4),
         hat=np.clip(draw.choice([0.08, 0.3, 0.7]) * (1 + 0.4 * draw.normal(0, 1, 3)), 0.03, 0.9).astype(
             np.float32
         ),

@@ -49,52 +49,43 @@ BUZZ = HairStyle(
 )
 SHORT = HairStyle(
     "short", 42e3, 17e3, 34e3, lift=0.6, sideways=0.3, forward=0.9, down=1.0, gravity=0.03, adhesion=0.12,
-    volume=7e3,
-    wave=1.5e3, turns=3, coil=0.5, parting=2e4, disorder=0.35, strands=7500,
+    volume=7e3, wave=1.5e3, turns=3, coil=0.5, parting=2e4, disorder=0.35, strands=7500,
 )  # fmt: skip
 QUIFF = HairStyle(
     "quiff", 60e3, 16e3, 62e3, lift=0.9, sideways=0.3, forward=-0.5, down=1.0, gravity=0.02, adhesion=0.16,
-    volume=8e3,
-    wave=2.5e3, turns=2, coil=0.3, parting=2e4, disorder=0.25, strands=7500,
+    volume=8e3, wave=2.5e3, turns=2, coil=0.3, parting=2e4, disorder=0.25, strands=7500,
 )  # fmt: skip
 SIDE_SWEPT = HairStyle(
     "side swept", 85e3, 26e3, 85e3, lift=0.45, sideways=1.0, forward=0.1, down=1.0, gravity=0.05,
-    adhesion=0.3,
-    volume=9e3, wave=2.5e3, turns=1.5, coil=0.3, parting=-32e3, disorder=0.15, strands=7500,
+    adhesion=0.3, volume=9e3, wave=2.5e3, turns=1.5, coil=0.3, parting=-32e3, disorder=0.15, strands=7500,
 )  # fmt: skip
 FRINGE = HairStyle(
-    "fringe", 160e3, 140e3, 50e3, lift=0.3, sideways=0.25, forward=0.8, down=1.0, gravity=0.2, adhesion=0.35,
-    volume=10e3, wave=2e3, turns=1.0, coil=0.3, parting=0, disorder=0.1, strands=8500,
+    "fringe", 160e3, 140e3, 50e3, lift=0.3, sideways=0.25, forward=0.8, down=1.0, gravity=0.2,
+    adhesion=0.35, volume=10e3, wave=2e3, turns=1.0, coil=0.3, parting=0, disorder=0.1, strands=8500,
 )  # fmt: skip
 BOB = HairStyle(
-    "bob", 165e3, 130e3, 150e3, lift=0.4, forward=-0.25, sideways=1.0, down=0.8, gravity=0.2,
-    adhesion=0.33, volume=11e3, wave=3e3,
-    turns=1.0, coil=0.3, parting=15e3, disorder=0.1, strands=8500,
+    "bob", 165e3, 130e3, 150e3, lift=0.4, forward=-0.25, sideways=1.0, down=0.8, gravity=0.2, adhesion=0.33,
+    volume=11e3, wave=3e3, turns=1.0, coil=0.3, parting=15e3, disorder=0.1, strands=8500,
 )  # fmt: skip
 LONG = HairStyle(
     "long", 340e3, 300e3, 320e3, lift=0.4, forward=-0.25, sideways=1.0, down=0.8, gravity=0.2,
-    adhesion=0.33, volume=12e3, wave=4e3,
-    turns=0.6, coil=0.3, parting=3e3, disorder=0.1, strands=9000,
+    adhesion=0.33, volume=12e3, wave=4e3, turns=0.6, coil=0.3, parting=3e3, disorder=0.1, strands=9000,
 )  # fmt: skip
 WAVY = HairStyle(
     "wavy", 300e3, 260e3, 270e3, lift=0.5, sideways=1.0, forward=-0.2, down=0.7, gravity=0.17,
-    adhesion=0.28, volume=18e3,
-    wave=9e3, turns=1.5, coil=0.7, parting=12e3, disorder=0.15, strands=9000,
+    adhesion=0.28, volume=18e3, wave=9e3, turns=1.5, coil=0.7, parting=12e3, disorder=0.15, strands=9000,
 )  # fmt: skip
 CURLY = HairStyle(
-    "curly", 190e3, 150e3, 150e3, lift=0.8, sideways=0.9, forward=0.2, down=0.5, gravity=0.14,
-    adhesion=0.2, volume=22e3,
-    wave=7e3, turns=3.5, coil=1.0, parting=8e3, disorder=0.3, strands=7000, steps=48,
+    "curly", 190e3, 150e3, 150e3, lift=0.8, sideways=0.9, forward=0.2, down=0.5, gravity=0.14, adhesion=0.2,
+    volume=22e3, wave=7e3, turns=3.5, coil=1.0, parting=8e3, disorder=0.3, strands=7000, steps=48,
 )  # fmt: skip
 COILS = HairStyle(
     "coils", 42e3, 30e3, 32e3, lift=1.5, sideways=0.3, down=0.1, adhesion=0.02, volume=10e3, wave=5e3,
-    turns=9.0, coil=1.0,
-    disorder=0.6, strands=8000, steps=36,
+    turns=9.0, coil=1.0, disorder=0.6, strands=8000, steps=36,
 )  # fmt: skip
 TIED = HairStyle(
     "tied back", 170e3, 60e3, 190e3, lift=0.05, sideways=0.1, forward=-1.3, down=-0.35, gravity=0.0,
-    adhesion=0.6,
-    volume=5e3, wave=8e2, turns=1.5, coil=0.2, disorder=0.05, strands=8000,
+    adhesion=0.6, volume=5e3, wave=8e2, turns=1.5, coil=0.2, disorder=0.05, strands=8000,
 )  # fmt: skip
 
 MALE_STYLES = (BUZZ, SHORT, SHORT, QUIFF, QUIFF, SIDE_SWEPT, SIDE_SWEPT, COILS, WAVY, BALD)
@@ -125,8 +116,8 @@ def hairline_height(azimuth: Floats, anatomy: Anatomy, recession: float, roughne
     ear = np.degrees(np.arctan2(abs(anatomy.ear[0]), anatomy.ear[2] - anatomy.skull_centre[2]))
     knots = [0, 20, 38, 52, ear - 27, ear - 20, ear - 8, ear + 12, ear + 28, 180]
     heights = [
-        forehead, forehead * 0.99, temple + 0.25 * third, temple, sideburn + 0.2 * third,
-        sideburn, above_ear - 0.2 * third, above_ear, anatomy.ear[1], nape,
+        forehead, forehead * 0.99, temple + 0.25 * third, temple, sideburn + 0.2 * third, sideburn,
+        above_ear - 0.2 * third, above_ear, anatomy.ear[1], nape,
     ]  # fmt: skip
     return np.interp(degrees, knots, heights).astype(np.float32) + roughness
 
@@ -166,14 +157,14 @@ def grow_hair(
     length = length + (style.fringe - length) * is_fringe
     length = length * np.exp(0.12 * lock_noise[:, 4] + 0.07 * own_noise[:, 4])
     layer = generator.random(count).astype(np.float32)
-    # Hair that falls under its weight parts before the face; a cut fringe may lie on the forehead.
-    curtain = anatomy.face_half_width if style.gravity > 0.1 else 0.0
+    # Long hair parts before the face; a cut fringe may lie on the forehead.
+    curtain = anatomy.face_half_width if style.gravity > 0.1 or style.fringe > 70e3 else 0.0
     curtain_top = anatomy.brow[1] + (25e3 if style.fringe > 80e3 else -8e3)
     points = grow(
         roots, direction, length.astype(np.float32), (style.volume * (0.15 + layer)).astype(np.float32),
         (1.6 * lock_noise[:, 5] + 0.35 * own_noise[:, 5]).astype(np.float32), skull, centre, style.steps,
-        style.gravity, style.adhesion,
-        style.wave, style.turns, style.coil, float(curtain), float(curtain_top),
+        style.gravity, style.adhesion, style.wave, style.turns, style.coil, float(curtain),
+        float(curtain_top),
     )  # fmt: skip
 
     outward = points - centre
@@ -238,10 +229,8 @@ def varied(style: HairStyle, generator: np.random.Generator) -> HairStyle:
     factor = np.exp(generator.normal(0, 0.16, 6))
     side = generator.choice([-1.0, 1.0])
     return replace(
-        style,
-        top=style.top * factor[0], sides=style.sides * factor[0] * factor[1],
-        fringe=style.fringe * min(factor[0], 1.2),
-        lift=style.lift * factor[2], volume=style.volume * factor[3], wave=style.wave * factor[4],
-        turns=style.turns * factor[5], parting=side * style.parting + generator.normal(0, 4e3),
-        recession=style.recession,
+        style, top=style.top * factor[0], sides=style.sides * factor[0] * factor[1],
+        fringe=style.fringe * min(factor[0], 1.2), lift=style.lift * factor[2],
+        volume=style.volume * factor[3], wave=style.wave * factor[4], turns=style.turns * factor[5],
+        parting=side * style.parting + generator.normal(0, 4e3), recession=style.recession,
     )  # fmt: skip

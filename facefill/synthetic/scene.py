@@ -61,8 +61,8 @@ MOODS = (
         False,
         True,
         (
-            ("jawOpen", 0.08, 0.32),
-            ("mouthFunnel", 0.0, 0.4),
+            ("jawOpen", 0.06, 0.24),
+            ("mouthFunnel", 0.0, 0.2),
             ("mouthStretch", 0.0, 0.3),
             ("browInnerUp", 0, 0.4),
         ),
@@ -166,8 +166,8 @@ def sample_expression(draw: np.random.Generator, mood: Mood, model: HeadModel) -
     activations: dict[str, float] = {}
     for unit, low, high in (
         *mood.units,
-        ("eyeBlink", 0.0, 0.22),
-        ("eyeSquint", 0.0, 0.3),
+        ("eyeWide", 0.05, 0.45),
+        ("eyeSquint", 0.0, 0.15),
         ("browOuterUp", 0.0, 0.25),
     ):
         strength = float(draw.uniform(low, high))
@@ -229,8 +229,9 @@ def harmonics(direction: Floats) -> Floats:
     zenith = 0.5 * math.sqrt(5 / (4 * math.pi))
     return floats(
         [
-            1 / math.sqrt(4 * math.pi), first * z, first * y, first * x, zenith * (2 * z * z - x * x - y * y),
-            second * y * z, second * x * z, second * x * y, 0.5 * second * (x * x - y * y),
+            1 / math.sqrt(4 * math.pi), first * z, first * y, first * x,
+            zenith * (2 * z * z - x * x - y * y), second * y * z, second * x * z, second * x * y,
+            0.5 * second * (x * x - y * y),
         ]
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from facefill.landmarks import JAW, LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 from facefill.synthetic import parts
 from facefill.synthetic.arrays import Bytes, Floats, floats
 from facefill.synthetic.brush import Fields, blob, curve, dots, fill, stroke
-from facefill.synthetic.features import paint_beard, paint_brow, paint_lids, paint_lips
+from facefill.synthetic.features import lip_line, paint_beard, paint_brow, paint_lids, paint_lips
 from facefill.synthetic.hair import scalp_mask
 from facefill.synthetic.head import MAP_HEIGHT, MAP_REACH, MAP_WIDTH, TEXELS_PER_UM, Head, map_position
 from facefill.synthetic.noise import smooth_step
@@ -185,28 +185,18 @@ def _part_map(points: Floats, brows: list[Floats], lips: Floats, roots: Floats) 
     codes[fill([np.array(neck)]) > 0.5] = parts.NECK
     bridge = points[27]
     nose = [
-        bridge + [-9, -8], points[39] * 0.35 + bridge * 0.65, points[31] + [-13, -10], points[31] + [-12, 2],
-        points[31] + [-2, 5], points[33] + [0, 3], points[35] + [2, 5], points[35] + [12, 2],
-        points[35] + [13, -10],
-        points[42] * 0.35 + bridge * 0.65, bridge + [9, -8],
+        bridge + [-9, -8], points[39] * 0.35 + bridge * 0.65, points[31] + [-13, -10],
+        points[31] + [-12, 2], points[31] + [-2, 5], points[33] + [0, 3], points[35] + [2, 5],
+        points[35] + [12, 2], points[35] + [13, -10], points[42] * 0.35 + bridge * 0.65, bridge + [9, -8],
     ]  # fmt: skip
     codes[fill([curve(nose)]) > 0.5] = parts.NOSE
     # Landmarks name sides by the image, parts by the person.
     codes[brows[0] > 0.10] = parts.RIGHT_BROW
     codes[brows[1] > 0.10] = parts.LEFT_BROW
-    middle = curve([points[48] - [30, 0], points[48], (points[61] + points[67]) / 2,
-    (points[62] + points[66]) / 2,
-                     (points[63] + points[65]) / 2, points[54], points[54] + [30, 0]])  # fmt: skip
-    lower = (
-        fill(
-            [
-                np.concatenate(
-                    (middle, [[middle[-1, 0], middle[-1, 1] + 90], [middle[0, 0], middle[0, 1] + 90]])
-                )
-            ]
-        )
-        > 0.5
-    )
+    middle = lip_line(points)
+    ends = middle[[0, -1]] + np.array([[-30, 0], [30, 0]])
+    outline = np.concatenate((ends[:1], middle, ends[1:], ends[::-1] + np.array([0, 90])))
+    lower = fill([outline]) > 0.5
     codes[(lips > 0.5) & ~lower] = parts.UPPER_LIP
     codes[(lips > 0.5) & lower] = parts.LOWER_LIP
     codes[roots > 0.4] = parts.HAIR
