@@ -76,12 +76,11 @@ def fit_faces(
     model: MorphableModel,
     atlas: UVAtlas,
 ) -> tuple[Fit, dict[str, Tensor]]:
-    """Shape and camera from the landmarks, light from the pixels, and how well they explain the
-    photographs.
+    """Shape and camera from the landmarks, light from the pixels, and how well they explain the picture.
 
     Residuals, each (N,): `landmark_px`, mean distance of the given points without the jaw, in pixels;
-    `photometric`, mean absolute difference of texture and mean albedo × shading over what is visible, in
-    [0, 1]; `seen`, the part of the atlas that is visible.
+    `photometric`, mean absolute difference of texture and mean albedo × shading × the skin's brightness in
+    each channel over what is visible, in [0, 1]; `seen`, the part of the atlas that is visible.
     """
     fit = fit_landmarks(landmarks, weights, model, five_points=landmarks.shape[1] == 5)
     return fit_light(image, landmarks, weights, fit, model, atlas)
@@ -102,9 +101,11 @@ def fit_light(
     normals = reconstruction.uv_normals
     illumination = estimate_illumination(texture, visible, normals, model.mean_albedo)
     shading = shade_maps(normals, illumination)
-    difference = (texture - model.mean_albedo * shading).abs().mean(1, keepdim=True) * visible
+    expected = model.mean_albedo * shading * visible
+    skin = (texture * expected).sum((2, 3)) / expected.square().sum((2, 3)).clamp_min(1e-6)
+    difference = (texture - skin[:, :, None, None] * expected).abs().mean(1)
     num_visible = visible.sum((1, 2, 3))
-    photometric = difference.sum((1, 2, 3)) / num_visible.clamp_min(1)
+    photometric = difference.sum((1, 2)) / num_visible.clamp_min(1)
     fit = Fit(fit.identity, fit.expression, fit.camera, illumination)
     pixels = landmark_residual(reconstruction.projected, landmarks, weights, model)
     return fit, {"landmark_px": pixels, "photometric": photometric, "seen": num_visible / atlas.face.sum()}

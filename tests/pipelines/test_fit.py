@@ -1,0 +1,117 @@
+"""Fits of a shard set: what they hold, what is refused and why, what is kept, what makes them stale."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from facefill.errors import UserError
+from facefill.geometry.default_model import default_model
+from facefill.geometry.reconstruction import fit_from_vector, reconstruct
+from facefill.geometry.rotations import angle_between
+from pipelines import fit, storage, tables
+from pipelines.fit import COLUMNS, fit_dataset
+from tests.support.face_shards import (
+    FIVE,
+    GOOD,
+    HALF_KNOWN,
+    NONE,
+    SCATTERED,
+    UPSIDE_DOWN,
+    drawn,
+    parameters_of,
+    write_face_shards,
+)
+from tests.support.faces import model_and_atlas
+
+
+def rows_below(folder) -> list[dict]:
+    return [row for path in sorted(folder.glob("*.parquet")) for row in tables.read_table(str(path))]
+
+
+def test_fits_sit_on_the_drawn_faces(tmp_path):
+    write_face_shards(str(tmp_path / "shards"), [GOOD] * 4)
+    outcome = fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), workers=0)
+    rows = rows_below(tmp_path / "fits")
+    assert [row["key"] for row in rows] == [f"drawn/{place:03d}" for place in range(4)]
+    assert set(rows[0]) == set(COLUMNS) and outcome["fits"] == 4 and outcome["rejected"] == 0
+    model, atlas = model_and_atlas()
+    found = fit_from_vector(torch.tensor([row["fit"] for row in rows], dtype=torch.float32))
+    true = fit_from_vector(drawn()["fit"])
+    assert torch.rad2deg(angle_between(found.camera.rotation, true.camera.rotation)).mean() < 3
+    mesh = reconstruct(found, model, atlas, 256, 256)
+    distance = torch.linalg.vector_norm(mesh.projected[:, model.landmarks, :2] - drawn()["landmarks"], dim=2)
+    assert distance[:, 17:].mean() < 0.7
+    assert np.mean([row["landmark_px"] for row in rows]) == pytest.approx(outcome["landmark_px"])
+    assert max(row["photometric"] for row in rows) < 0.06
+
+
+def test_what_cannot_be_fitted_is_refused_with_its_reason(tmp_path):
+    kinds = [GOOD, NONE, SCATTERED, HALF_KNOWN, UPSIDE_DOWN, FIVE]
+    write_face_shards(str(tmp_path / "shards"), kinds)
+    outcome = fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), workers=0)
+    reasons = [row["reason"] for row in rows_below(tmp_path / "fits")]
+    assert reasons[0] == reasons[5] == ""
+    assert reasons[1] == reasons[3] == "no landmarks to fit the face by"
+    assert "not those of a face" in reasons[2]
+    assert reasons[4]
+    assert (outcome["fits"], outcome["rejected"]) == (2, 4)
+    assert [row["fit"] == [] for row in rows_below(tmp_path / "fits")] == [bool(reason) for reason in reasons]
+
+
+def test_an_unreadable_member_is_one_refused_row(tmp_path):
+    manifest = write_face_shards(str(tmp_path / "shards"), [GOOD] * 3)
+    row = manifest.rows[1]
+    tar = tmp_path / "shards" / row.shard
+    data = bytearray(tar.read_bytes())
+    place = row.members.index("image.jpg")
+    data[row.offsets[place] : row.offsets[place] + 200] = bytes(200)
+    tar.write_bytes(data)
+    outcome = fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), workers=0)
+    assert (outcome["fits"], outcome["rejected"]) == (2, 1)
+    assert "image.jpg cannot be read" in rows_below(tmp_path / "fits")[1]["reason"]
+
+
+def test_stored_parameters_of_the_same_model_give_shape_and_pose(tmp_path):
+    write_face_shards(str(tmp_path / "shards"), [GOOD] * 2, with_parameters=True)
+    name = default_model().name
+    fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), name, workers=0)
+    vectors = torch.tensor([row["fit"] for row in rows_below(tmp_path / "fits")], dtype=torch.float32)
+    torch.testing.assert_close(vectors[:, :234], drawn()["fit"][:2, :234], rtol=1e-4, atol=1e-4)
+    assert (vectors[:, 234:].abs().sum(1) > 0).all() and parameters_of(0).shape == (234,)
+
+
+def test_parameters_of_another_model_are_a_mistake(tmp_path):
+    with pytest.raises(UserError, match="ground_truth: bfm is not the morphable model in use"):
+        fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), "bfm", workers=0)
+
+
+def test_valid_tables_are_kept_and_others_made_again(tmp_path, monkeypatch):
+    shards, fits = str(tmp_path / "shards"), str(tmp_path / "fits")
+    write_face_shards(shards, [GOOD] * 4)
+    first = fit_dataset(shards, fits, workers=0)
+    tables_at = sorted((tmp_path / "fits").glob("*.parquet"))
+    times = [path.stat().st_mtime_ns for path in tables_at]
+    assert fit_dataset(shards, fits, workers=0) == first
+    assert [path.stat().st_mtime_ns for path in tables_at] == times
+
+    tables_at[1].write_bytes(b"cut off")
+    assert fit_dataset(shards, fits, workers=0)["digest"] == first["digest"]
+    assert tables_at[0].stat().st_mtime_ns == times[0] and tables_at[1].stat().st_mtime_ns != times[1]
+
+    other = dataclasses.replace(default_model(), name="other")
+    monkeypatch.setattr(fit, "default_model", lambda: other)
+    fit_dataset(shards, fits, workers=0)
+    assert tables_at[0].stat().st_mtime_ns != times[0]
+
+
+def test_ray_workers_write_the_same_bytes(tmp_path, ray_session):
+    shards = str(tmp_path / "shards")
+    write_face_shards(shards, [GOOD, FIVE, NONE, GOOD])
+    outcomes = [
+        fit_dataset(shards, str(tmp_path / place), workers=workers) for place, workers in (("a", 0), ("b", 2))
+    ]
+    assert outcomes[0] == outcomes[1]
+    for table in sorted((tmp_path / "a").glob("*.parquet")):
+        assert storage.sha256(str(table)) == storage.sha256(str(tmp_path / "b" / table.name))
