@@ -65,7 +65,6 @@ def local_completer(config: RunConfig) -> FaceCompleter:
 
 def measure(config: RunConfig, completer: FaceCompleter, lpips: Any, progress: Progress) -> Evaluation:
     """Every picture of the evaluation split, up to `evaluate.images`."""
-    torch.set_num_threads(max(torch.get_num_threads(), 2))
     manifests = [load_manifest(shard_set(config, name)) for name in config.evaluate.data]
     loader = Loader(
         manifests, BATCH, seed=config.seed, split=config.evaluate.split, fields=("image", "parsing", "fit")

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -252,6 +253,11 @@ def _retry(action: Callable[[], T], url: str) -> T:
         try:
             return action()
         except Exception as error:
+            if "Credentials" in type(error).__name__:
+                raise UserError(
+                    f"{url}: no keys for this storage on {socket.gethostname()}: set AWS_ACCESS_KEY_ID and "
+                    "AWS_SECRET_ACCESS_KEY there (on a cluster: on its machines, before Ray starts)"
+                ) from error
             if not _may_pass(error):
                 raise
             if attempt == ATTEMPTS:
@@ -266,7 +272,4 @@ def _retry(action: Callable[[], T], url: str) -> T:
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno not in PERMANENT and not isinstance(error, FileNotFoundError | PermissionError)
-    return (
-        type(error).__module__.startswith(("botocore", "aiohttp"))
-        and "Credentials" not in type(error).__name__
-    )
+    return type(error).__module__.startswith(("botocore", "aiohttp"))

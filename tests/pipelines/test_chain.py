@@ -109,8 +109,8 @@ def test_changed_settings_do_not_go_on_from_other_checkpoints(
 
 
 @pytest.fixture
-def head() -> Iterator[str]:
-    """The address of a cluster that was started apart from us."""
+def head(s3_server: dict[str, str]) -> Iterator[str]:
+    """The address of a cluster that was started apart from us, on machines that have the storage's keys."""
     (port, dashboard, client) = free_ports(3)
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as scratch:
         command = [
@@ -118,7 +118,7 @@ def head() -> Iterator[str]:
             *(f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"),
             *("--node-ip-address=127.0.0.1", f"--temp-dir={scratch}", "--disable-usage-stats"),
         ]
-        environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+        environment = os.environ | s3_server | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
         environment.pop("RAY_ADDRESS", None)
         with (Path(scratch) / "log").open("wb") as log:
             process = subprocess.Popen(
