@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from facefill.geometry.camera import WeakPerspective
+from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.illumination import estimate_illumination
 from facefill.geometry.landmark_rows import NUM_JAW, UNIT, LandmarkRows, landmark_rows
-from facefill.geometry.morphable_model import MorphableModel
-from facefill.geometry.reconstruction import NUM_IDENTITY, Fit, reconstruct
+from facefill.geometry.mesh import vertex_normals
+from facefill.geometry.morphable_model import MorphableModel, vertices_from_coefficients
+from facefill.geometry.rasterizer import rasterize
+from facefill.geometry.reconstruction import NUM_IDENTITY, Fit, uv_normals
 from facefill.geometry.rotations import euler_xyz_from_matrix
 from facefill.geometry.shapes import check_shape
 from facefill.geometry.spherical_harmonics import ambient_illumination, shade_maps
@@ -26,6 +28,7 @@ from facefill.geometry.uv_atlas import UVAtlas
 ITERATIONS = 8
 OUTLIER = 2.5  # residuals beyond this many standard deviations lose their weight (Cauchy)
 LARGEST_TURN = 0.5  # radians per step
+RESIDUAL_STRIDE = 2  # a mean over every fourth texel is as good
 ABSENT = 1e-6  # weight of a point that was not given
 DAMPING = 1e-3  # keeps a camera that too few points determine where it is
 
@@ -95,20 +98,40 @@ def fit_light(
     atlas: UVAtlas,
 ) -> tuple[Fit, dict[str, Tensor]]:
     """The fit with the light that the pixels show, shape and camera kept; residuals as of fit_faces."""
-    height, width = image.shape[2:]
-    reconstruction = reconstruct(fit, model, atlas, height, width)
-    texture, visible = unwrap(image, reconstruction.projected, model, atlas, reconstruction.fragments)
-    normals = reconstruction.uv_normals
+    vertices = vertices_from_coefficients(model, fit.identity, fit.expression)
+    projected = project(vertices, fit.camera)
+    fragments = rasterize(projected, model.triangles, *image.shape[2:])
+    texture, visible = unwrap(image, projected, model, atlas, fragments)
+    normals = uv_normals(
+        vertex_normals(vertices, model.triangles) @ fit.camera.rotation.transpose(1, 2), atlas
+    )
     illumination = estimate_illumination(texture, visible, normals, model.mean_albedo)
-    shading = shade_maps(normals, illumination)
-    expected = model.mean_albedo * shading * visible
+    residuals = {
+        "landmark_px": landmark_residual(projected, landmarks, weights, model),
+        "photometric": photometric_residual(texture, visible, normals, illumination, model.mean_albedo),
+        "seen": visible.sum((1, 2, 3)) / atlas.face.sum(),
+    }
+    return Fit(fit.identity, fit.expression, fit.camera, illumination), residuals
+
+
+def photometric_residual(
+    texture: Tensor,  # (N, 3, 192, 256) in [0, 1]
+    visible: Tensor,  # (N, 1, 192, 256)
+    normals: Tensor,  # (N, 3, 192, 256) unit, camera frame
+    illumination: Tensor,  # (N, 3, 9)
+    mean_albedo: Tensor,  # (3, 192, 256)
+) -> Tensor:
+    """(N,) mean absolute difference of the texture and the mean albedo in that light.
+
+    Each channel is scaled to the skin's brightness first, so that it tells dark skin from a bad fit.
+    """
+    texture, visible, normals, mean_albedo = (
+        maps[..., ::RESIDUAL_STRIDE, ::RESIDUAL_STRIDE] for maps in (texture, visible, normals, mean_albedo)
+    )
+    expected = mean_albedo * shade_maps(normals, illumination) * visible
     skin = (texture * expected).sum((2, 3)) / expected.square().sum((2, 3)).clamp_min(1e-6)
     difference = (texture - skin[:, :, None, None] * expected).abs().mean(1)
-    num_visible = visible.sum((1, 2, 3))
-    photometric = difference.sum((1, 2)) / num_visible.clamp_min(1)
-    fit = Fit(fit.identity, fit.expression, fit.camera, illumination)
-    pixels = landmark_residual(reconstruction.projected, landmarks, weights, model)
-    return fit, {"landmark_px": pixels, "photometric": photometric, "seen": num_visible / atlas.face.sum()}
+    return difference.sum((1, 2)) / visible.sum((1, 2, 3)).clamp_min(1)
 
 
 def landmark_residual(
