@@ -11,7 +11,7 @@ import numpy as np
 from facefill.landmarks import JAW, LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 from facefill.synthetic import parts
 from facefill.synthetic.arrays import Bytes, Floats, floats
-from facefill.synthetic.brush import Fields, blob, curve, dots, fill, stroke
+from facefill.synthetic.brush import Fields, blob, curve, dots, fill, lay_over, stroke
 from facefill.synthetic.features import lip_line, paint_beard, paint_brow, paint_lids, paint_lips
 from facefill.synthetic.hair import scalp_mask
 from facefill.synthetic.head import MAP_HEIGHT, MAP_REACH, MAP_WIDTH, TEXELS_PER_UM, Head, map_position
@@ -165,7 +165,7 @@ def _scalp(colour: Floats, person: Person, head: Head, field: Fields) -> Floats:
     cover = smooth_step(0.25, 0.95, cover + 0.16 * field(0.35) * (cover > 0.02))
     speckle = 0.75 + 0.25 * np.clip(field(0.2), -1, 1)
     root = person.hair_colour * 0.55
-    colour += (root - colour) * (density * cover * speckle)[..., None]
+    lay_over(colour, root, density * cover * speckle)
     return cv2.GaussianBlur(density * cover, (0, 0), 2)
 
 
