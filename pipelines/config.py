@@ -271,6 +271,7 @@ def config_from_tree(tree: dict[str, Any], source: str) -> RunConfig:
         )
         raise UserError(f"config {source}: {faults}") from None
     check_references(config, source)
+    check_widths(config, source)
     return config
 
 
@@ -335,6 +336,22 @@ def check_references(config: RunConfig, source: str) -> None:
             raise UserError(
                 f"config {source}: datasets: {dataset.name} has no root and synthesis.{kind} is 0; "
                 f"set the folder of the released dataset or a number of pictures to render"
+            )
+
+
+def check_widths(config: RunConfig, source: str) -> None:
+    """A stage that goes on with another stage's network must have its width."""
+    stages = config.stages
+    for path, width in (
+        ("stages.morphable_finetune.model.width", stages.morphable_finetune.model.width),
+        ("stages.inpaint.model.encoder_width", stages.inpaint.model.encoder_width),
+    ):
+        stage = path.split(".")[1]
+        trained = getattr(stages, stage).training.data
+        if trained and width != stages.morphable.model.width:
+            raise UserError(
+                f"config {source}: {path} is {width}, the encoder's width is stages.morphable.model.width = "
+                f"{stages.morphable.model.width}; make them equal"
             )
 
 

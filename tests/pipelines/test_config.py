@@ -65,6 +65,10 @@ def test_overrides_are_dotted_paths_into_groups_and_lists(file: str) -> None:
         ("datasets.0.root=", "datasets: faces has no root"),
         ("datasets.1.root=x", "'1' is none of the 1 items"),
         ("name.first=x", "name is a value"),
+        (
+            "stages.inpaint.model.encoder_width=0.5",
+            "encoder_width is 0.5, the encoder's width is stages.morphable",
+        ),
         ("seed", "write it as key.path=value"),
     ],
 )
