@@ -104,4 +104,3 @@ def filled(network: nn.Module, folder: Path, name: str, card: dict[str, Any]) ->
         first = str(error).splitlines()[0]
         raise UserError(f"weights {path}: they do not fit the width on the card ({first})") from None
     return fold_spectral_norm(frozen(network))
-

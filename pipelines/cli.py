@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             complete_files(options)
         else:
-            from pipelines.config import load_config
+            from pipelines.config_file import load_config
             from pipelines.workflow import run_workflow
 
             config = load_config(options.config, options.settings)

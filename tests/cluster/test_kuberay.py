@@ -9,7 +9,7 @@ from cluster.kuberay import ray_job
 from cluster.spec import load_spec
 from facefill.config import STAGES
 from pipelines.cli import build_parser
-from pipelines.config import load_config
+from pipelines.config_file import load_config
 
 # Path of an object in the manifest -> (fields that must be there, fields that may be). Written from the
 # operator's API; a `*` stands for every item of a list. What is not listed is free (labels, amounts).

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from facefill.errors import UserError
-from pipelines.config import PACKAGED, RunConfig, config_from_tree, config_tree, digest, load_config
+from pipelines.config import RunConfig, config_tree, digest
+from pipelines.config_file import PACKAGED, config_from_tree, load_config
 
 MINIMAL = """
 name: small

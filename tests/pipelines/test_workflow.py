@@ -9,7 +9,8 @@ import pytest
 
 from facefill.errors import UserError
 from pipelines import storage
-from pipelines.config import RunConfig, config_from_tree
+from pipelines.config import RunConfig
+from pipelines.config_file import config_from_tree
 from pipelines.progress import Progress
 from pipelines.steps import plan
 from pipelines.workflow import Cluster, Outcome, Step, walk

@@ -1,0 +1,178 @@
+"""YAML in, checked settings out: an unknown key or a wrong value is refused with its dotted path.
+
+A file holds only what differs from the defaults. `key=value` on the command line and the keys of a sweep
+are the same dotted paths.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facefill.config import STAGES
+from facefill.errors import UserError
+from pipelines.config import RunConfig
+
+PACKAGED = Path(__file__).parent / "configs"
+
+
+def load_config(source: str, overrides: list[str]) -> RunConfig:
+    """The config of a YAML file or of a packaged name (`demo`), with `key.path=value` overrides applied.
+
+    Raises UserError for a missing file, broken YAML, an unknown key (with its dotted path) and a wrong value.
+    """
+    tree = read_yaml(source)
+    for override in overrides:
+        apply_override(tree, override)
+    return config_from_tree(tree, source)
+
+
+def read_yaml(source: str) -> dict[str, Any]:
+    """The mapping in a YAML file, or in the packaged config of that name."""
+    path = Path(source)
+    if not path.suffix and not path.exists():
+        path = PACKAGED / f"{source}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PACKAGED.glob("*.yaml")))
+        raise UserError(
+            f"config {source}: no such file; give a YAML file or one of the packaged names: {known}"
+        )
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"config {source}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"config {source}: expected a mapping of settings, got {type(tree).__name__}")
+    return tree
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set one `dotted.path=value` in the tree; a list item is addressed by its number."""
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise UserError(f"setting {override!r}: write it as key.path=value")
+    node: Any = tree
+    parts = path.split(".")
+    for part, following in itertools.pairwise(parts):
+        if isinstance(node, list):
+            node = node[list_index(node, part, path)]
+        else:
+            node = node.setdefault(part, [] if following.isdigit() else {})
+        if not isinstance(node, dict | list):
+            raise UserError(f"setting {path}: {part} is a value, not a group of settings")
+    value = yaml.safe_load(text) if text else ""
+    if isinstance(node, list):
+        node[list_index(node, parts[-1], path)] = value
+    else:
+        node[parts[-1]] = value
+
+
+def list_index(items: list[Any], part: str, path: str) -> int:
+    """Position in a list setting, refused when it is none of its items."""
+    if not part.isdigit() or int(part) >= len(items):
+        raise UserError(
+            f"setting {path}: {part!r} is none of the {len(items)} items, which are numbered from 0"
+        )
+    return int(part)
+
+
+def config_from_tree(tree: dict[str, Any], source: str) -> RunConfig:
+    """Check the tree against the dataclasses; the first faults are named by their dotted path."""
+    from pydantic import TypeAdapter, ValidationError
+
+    check_keys(tree, RunConfig, "", source)
+    try:
+        config = TypeAdapter(RunConfig).validate_python(with_group_defaults(tree, RunConfig))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}, got {fault['input']!r}"
+            for fault in error.errors()[:3]
+        )
+        raise UserError(f"config {source}: {faults}") from None
+    check_references(config, source)
+    check_widths(config, source)
+    return config
+
+
+def check_keys(tree: Any, kind: Any, path: str, source: str) -> None:
+    """Refuse keys that no setting has, at any depth, and say which one may have been meant."""
+    if typing.get_origin(kind) is tuple and isinstance(tree, list):
+        for position, item in enumerate(tree):
+            check_keys(item, typing.get_args(kind)[0], f"{path}{position}.", source)
+    if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
+        return
+    kinds = typing.get_type_hints(kind)
+    for key, value in tree.items():
+        if key not in kinds:
+            near = difflib.get_close_matches(str(key), kinds, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(kinds)}"
+            raise UserError(f"config {source}: unknown key {path}{key}; {remedy}")
+        check_keys(value, kinds[key], f"{path}{key}.", source)
+
+
+def with_group_defaults(tree: dict[str, Any], kind: Any) -> dict[str, Any]:
+    """The tree with the defaults of each group that it sets only a part of.
+
+    A group's defaults are those of its place: fine-tuning's loss weights are not those of `MorphableConfig`.
+    """
+    kinds = typing.get_type_hints(kind)
+    out = dict(tree)
+    for member in dataclasses.fields(kind):
+        value = tree.get(member.name)
+        if not isinstance(value, dict) or not dataclasses.is_dataclass(kinds[member.name]):
+            continue
+        if member.default_factory is not dataclasses.MISSING:
+            value = merged(dataclasses.asdict(member.default_factory()), value)
+        out[member.name] = with_group_defaults(value, kinds[member.name])
+    return out
+
+
+def merged(defaults: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """`tree` laid over `defaults`, group by group."""
+    out = dict(defaults)
+    for key, value in tree.items():
+        both = isinstance(value, dict) and isinstance(defaults.get(key), dict) and key != "space"
+        out[key] = merged(defaults[key], value) if both else value
+    return out
+
+
+def check_references(config: RunConfig, source: str) -> None:
+    """Names of datasets must be unique, and every list of data must name datasets of this config."""
+    names = [dataset.name for dataset in config.datasets]
+    if len(set(names)) != len(names):
+        raise UserError(f"config {source}: datasets: two share a name; names are folders, give each its own")
+    uses = {f"stages.{stage}.training.data": getattr(config.stages, stage).training.data for stage in STAGES}
+    uses["evaluate.data"] = config.evaluate.data
+    for path, used in uses.items():
+        for name in used:
+            if name not in names:
+                raise UserError(
+                    f"config {source}: {path}: no dataset {name!r}; datasets are {', '.join(names) or 'none'}"
+                )
+    for dataset in config.datasets:
+        kind = dataset.source.removesuffix("_aligned")
+        if not dataset.root and not getattr(config.synthesis, kind):
+            raise UserError(
+                f"config {source}: datasets: {dataset.name} has no root and synthesis.{kind} is 0; "
+                f"set the folder of the released dataset or a number of pictures to render"
+            )
+
+
+def check_widths(config: RunConfig, source: str) -> None:
+    """A stage that goes on with another stage's network must have its width."""
+    stages = config.stages
+    for path, width in (
+        ("stages.morphable_finetune.model.width", stages.morphable_finetune.model.width),
+        ("stages.inpaint.model.encoder_width", stages.inpaint.model.encoder_width),
+    ):
+        stage = path.split(".")[1]
+        trained = getattr(stages, stage).training.data
+        if trained and width != stages.morphable.model.width:
+            raise UserError(
+                f"config {source}: {path} is {width}, the encoder's width is stages.morphable.model.width = "
+                f"{stages.morphable.model.width}; make them equal"
+            )
