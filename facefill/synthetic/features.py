@@ -106,7 +106,7 @@ def paint_brow(colour: Floats, person: Person, brow: Floats, generator: np.rando
     inner_first = brow if abs(brow[0, 0] - MAP_WIDTH / 2) < abs(brow[-1, 0] - MAP_WIDTH / 2) else brow[::-1]
     outward = np.sign(inner_first[-1, 0] - inner_first[0, 0])
     path = curve(list(inner_first), samples=12)
-    count = round(380 * person.brow_density)
+    count = round(520 * person.brow_density)
     strokes = np.zeros((MAP_HEIGHT, MAP_WIDTH), np.uint8)
     thickness = 17.0 * person.brow_thickness
     for _ in range(count):
@@ -121,6 +121,6 @@ def paint_brow(colour: Floats, person: Person, brow: Floats, generator: np.rando
         hair_line(strokes, start, start + direction * length, generator.uniform(0.6, 1.0))
     cover = strokes.astype(np.float32) / 255
     soft = cv2.GaussianBlur(cover, (0, 0), 2.6)
-    cover = np.clip(0.75 * cv2.GaussianBlur(cover, (0, 0), 0.5) + 0.5 * soft, 0, 0.95)
+    cover = np.clip(0.5 * cv2.GaussianBlur(cover, (0, 0), 0.6) + 0.75 * soft, 0, 0.95)
     lay_over(colour, person.brow, cover * person.brow_density)
     return soft

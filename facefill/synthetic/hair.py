@@ -72,8 +72,8 @@ LONG = HairStyle(
     adhesion=0.33, volume=12e3, wave=4e3, turns=0.6, coil=0.3, parting=3e3, disorder=0.1, strands=9000,
 )  # fmt: skip
 WAVY = HairStyle(
-    "wavy", 300e3, 260e3, 270e3, lift=0.5, sideways=1.0, forward=-0.2, down=0.7, gravity=0.17,
-    adhesion=0.28, volume=18e3, wave=9e3, turns=1.5, coil=0.7, parting=12e3, disorder=0.15, strands=9000,
+    "wavy", 300e3, 260e3, 270e3, lift=0.5, sideways=1.0, forward=-0.2, down=0.7, gravity=0.17, adhesion=0.28,
+    volume=18e3, wave=9e3, turns=1.5, coil=0.7, parting=12e3, disorder=0.15, strands=9000, steps=36,
 )  # fmt: skip
 CURLY = HairStyle(
     "curly", 190e3, 150e3, 150e3, lift=0.8, sideways=0.9, forward=0.2, down=0.5, gravity=0.14, adhesion=0.2,

@@ -85,7 +85,7 @@ def sample_person(seed: int) -> Person:
 
     styles = MALE_STYLES if male else FEMALE_STYLES
     style = varied(styles[int(draw.integers(len(styles)))], draw)
-    if male and age > 0.55 and draw.random() < 0.35:
+    if male and age > 0.6 and draw.random() < 0.2:
         style = BALD
     lip_paint = 0.0 if male else float(draw.choice([0.0, 0.25, 0.7], p=[0.4, 0.35, 0.25]))
     natural_lips = tone * floats([0.88, 0.74, 0.77]) + floats([0.015, 0.0, 0.005])
@@ -116,7 +116,7 @@ def sample_person(seed: int) -> Person:
         hair=style,
         hair_colour=np.clip(hair_colour, 0.03, 0.92).astype(np.float32),
         beard=beard,
-        moustache=float(beard * draw.choice([0.3, 1.0])) if beard > 0.3 else beard,
+        moustache=float(beard * draw.choice([0.3, 1.0], p=[0.2, 0.8])) if beard > 0.3 else beard,
         glasses=bool(draw.random() < 0.08),
         earrings=bool(not male and draw.random() < 0.4),
     )

@@ -72,7 +72,7 @@ def _grow_kernel() -> Callable[..., None]:
                     reach = face_half_width * min(1.0, (face_top - py) / 20000.0 + 0.35)
                     side = 1.0 if px >= 0 else -1.0
                     if abs(px) < reach:
-                        px = side * (abs(px) + 0.8 * (reach - abs(px)))
+                        px = side * (abs(px) + 0.35 * (reach - abs(px)))
                         dx += 0.3 * side
                         dz -= 0.3
                 points[s, k, 0], points[s, k, 1], points[s, k, 2] = px, py, pz
