@@ -15,7 +15,17 @@ from facefill.geometry.spherical_harmonics import AMBIENT, sh_basis
 ITERATIONS = 6
 TEXEL_STRIDE = 3  # nine numbers need no more than every ninth texel
 RESIDUAL_FLOOR = 0.02  # of [0, 1]: a residual below this is never an outlier
-RIDGE = (0.0, 0.01, 0.01, 0.01, 0.1, 0.1, 0.1, 0.1, 0.1)  # pull towards ambient light, per unit of evidence
+RIDGE = (
+    0.0,
+    0.01,
+    0.01,
+    0.01,
+    0.03,
+    0.03,
+    0.03,
+    0.03,
+    0.03,
+)  # pull towards ambient light, per unit of evidence
 # The light's part of the difference to the mean skin, in logarithms: cameras expose faces to about the same
 # brightness, while skins differ by a factor of three; both tints vary.
 LIGHT_PART_OF_BRIGHTNESS = 0.5
