@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from facefill.augmentation import CENTRE
 from facefill.config import STAGES
 from facefill.errors import UserError
 from pipelines.config import RunConfig
@@ -43,7 +44,7 @@ def read_yaml(source: str) -> dict[str, Any]:
         )
     try:
         tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"config {source}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"config {source}: expected a mapping of settings, got {type(tree).__name__}")
@@ -64,7 +65,10 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
             node = node.setdefault(part, [] if following.isdigit() else {})
         if not isinstance(node, dict | list):
             raise UserError(f"setting {path}: {part} is a value, not a group of settings")
-    value = yaml.safe_load(text) if text else ""
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        raise UserError(f"setting {path}: {text!r} is no value; quote it or close its brackets") from None
     if isinstance(node, list):
         node[list_index(node, parts[-1], path)] = value
     else:
@@ -94,7 +98,8 @@ def config_from_tree(tree: dict[str, Any], source: str) -> RunConfig:
         )
         raise UserError(f"config {source}: {faults}") from None
     check_references(config, source)
-    check_widths(config, source)
+    check_stages(config, source)
+    check_numbers(config, source)
     return config
 
 
@@ -162,17 +167,65 @@ def check_references(config: RunConfig, source: str) -> None:
             )
 
 
-def check_widths(config: RunConfig, source: str) -> None:
-    """A stage that goes on with another stage's network must have its width."""
+def check_stages(config: RunConfig, source: str) -> None:
+    """A stage needs its parent, data of its kind, and its parent's width."""
     stages = config.stages
-    for path, width in (
-        ("stages.morphable_finetune.model.width", stages.morphable_finetune.model.width),
-        ("stages.inpaint.model.encoder_width", stages.inpaint.model.encoder_width),
+    fitted = {dataset.name for dataset in config.datasets if dataset.fit}
+    for stage in STAGES:
+        data = getattr(stages, stage).training.data
+        unfitted = sorted(set(data) - fitted)
+        if unfitted and stage != "segment":
+            raise UserError(
+                f"config {source}: stages.{stage}.training.data: {unfitted[0]} is not fitted (datasets: fit: "
+                "false) and this stage needs fits; name fitted datasets"
+            )
+        if data and stage in ("morphable_finetune", "inpaint") and not stages.morphable.training.data:
+            raise UserError(
+                f"config {source}: stage {stage} starts from stage morphable, which has no data; set "
+                "stages.morphable.training.data"
+            )
+    if set(config.evaluate.data) - fitted:
+        raise UserError(f"config {source}: evaluate.data: name fitted datasets: {', '.join(sorted(fitted))}")
+    for path, width, data in (
+        (
+            "stages.morphable_finetune.model.width",
+            stages.morphable_finetune.model.width,
+            "morphable_finetune",
+        ),
+        ("stages.inpaint.model.encoder_width", stages.inpaint.model.encoder_width, "inpaint"),
     ):
-        stage = path.split(".")[1]
-        trained = getattr(stages, stage).training.data
-        if trained and width != stages.morphable.model.width:
+        if getattr(stages, data).training.data and width != stages.morphable.model.width:
             raise UserError(
                 f"config {source}: {path} is {width}, the encoder's width is stages.morphable.model.width = "
                 f"{stages.morphable.model.width}; make them equal"
             )
+
+
+def check_numbers(config: RunConfig, source: str) -> None:
+    """Numbers that would only fail, or silently do nothing, hours later."""
+    stages = config.stages
+    least: dict[str, tuple[float, float, float | None]] = {
+        "shard.samples_per_shard": (config.shard.samples_per_shard, 1, None),
+        "synthesis.pictures_per_identity": (config.synthesis.pictures_per_identity, 1, None),
+        "evaluate.images": (config.evaluate.images, 1, None),
+        "sweep.trials": (config.sweep.trials, 0, None),
+        "sweep.steps": (config.sweep.steps, 1, None),
+    }
+    for stage in STAGES:
+        settings = getattr(stages, stage)
+        least[f"stages.{stage}.model.jitter"] = (settings.model.jitter, 0, CENTRE)
+        least[f"stages.{stage}.training.steps"] = (settings.training.steps, 0, None)
+        least[f"stages.{stage}.training.batch_size"] = (settings.training.batch_size, 1, None)
+    for place, dataset in enumerate(config.datasets):
+        least[f"datasets.{place}.limit"] = (1 if dataset.limit is None else dataset.limit, 1, None)
+        least[f"datasets.{place}.held_out"] = (dataset.held_out, 0, 0.5)
+    for path, (value, low, high) in least.items():
+        if value < low or (high is not None and value > high):
+            limits = f"at least {low}" if high is None else f"between {low} and {high}"
+            raise UserError(f"config {source}: {path} is {value}; it must be {limits}")
+    weights = stages.inpaint.model.loss_weights
+    if not (weights.albedo or weights.symmetry or weights.image):
+        raise UserError(
+            f"config {source}: stages.inpaint.model.loss_weights: albedo, symmetry and image are all 0; "
+            "leave at least one of them"
+        )

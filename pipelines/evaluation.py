@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+import tempfile
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from facefill.geometry.default_model import default_model
 from facefill.metrics.perceptual import load_lpips
 from facefill.weights import FaceCompleter, load_completer
 from pipelines import storage
-from pipelines.config import RunConfig, config_tree
+from pipelines.config import RunConfig, config_tree, digest
 from pipelines.evaluate import Evaluation, evaluate, subjects_of
 from pipelines.loader import Loader
 from pipelines.manifest import load_manifest
@@ -45,22 +46,23 @@ def evaluate_run(config: RunConfig, outcomes: dict[str, Outcome], progress: Prog
     folder = storage.join(config.output, "evaluation")
     url = write_report(folder, page_of(config, outcomes, result))
     progress.say(markdown_table(result))
-    track(config, result, folder)
+    track(config, result, folder, digest([outcomes[name]["digest"] for name in sorted(outcomes)]))
     pictures = len({row["position"] for row in result.rows})
-    return {"digest": storage.sha256(url), "report": url, "summary": f"{pictures} pictures"}
+    return {"digest": storage.sha256(url), "products": [url], "summary": f"{pictures} pictures"}
 
 
 def local_completer(config: RunConfig) -> FaceCompleter:
     """The run's networks, fetched first where its output is not on this machine's disks."""
     folder = storage.join(config.output, "weights")
     path = storage.local_path(folder)
-    if path is None:
-        path = storage.cache_folder() / "weights" / storage.name_of(config.output)
+    if path is not None:
+        return load_completer(path, default_model())
+    with tempfile.TemporaryDirectory() as scratch:
         for url in storage.list_files(folder):
-            target = path / url[url.index("/weights/") + len("/weights/") :]
+            target = Path(scratch) / url.removeprefix(folder).lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(storage.read_bytes(url))
-    return load_completer(Path(path), default_model())
+        return load_completer(Path(scratch), default_model())
 
 
 def measure(config: RunConfig, completer: FaceCompleter, lpips: Any, progress: Progress) -> Evaluation:
@@ -129,15 +131,15 @@ def provenance(config: RunConfig, outcomes: dict[str, Outcome]) -> dict[str, str
     return facts | {"python": platform.python_version(), "machine": platform.machine()}
 
 
-def track(config: RunConfig, result: Evaluation, folder: str) -> None:
+def track(config: RunConfig, result: Evaluation, folder: str, inputs: str) -> None:
     """The evaluation as an MLflow run of its own: means of ours as metrics, the report as artifact."""
     from pipelines.statistics import summarize
 
     run = open_run(
-        tracking_of(config, "evaluate", config.name),
+        tracking_of(config, "evaluate", inputs),
         "3dfacefill/evaluate",
         config_tree(config.evaluate),
-        storage.join(folder, "mlflow_run.json"),
+        storage.join(folder, f"mlflow_run-{inputs[:8]}.json"),
     )
     with ended(run):
         if run is None:

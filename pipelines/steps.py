@@ -1,13 +1,20 @@
 """The steps of a config: what each depends on, and the call that does it."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from facefill.config import STAGES
+from facefill.errors import UserError
+from facefill.geometry.head_asset import asset_checksum
 from pipelines import storage
 from pipelines.config import DatasetConfig, RunConfig, TrainingConfig, digest
+from pipelines.fit import FIT_FORMAT
 from pipelines.progress import Progress
+from pipelines.project_uv import PROJECTION_FORMAT
+from pipelines.shards import SHARD_FORMAT
+from pipelines.synthesize import VERSION as SYNTHESIS_VERSION
 from pipelines.workflow import Outcome, Step
 
 Outcomes = Mapping[str, Outcome]
@@ -46,9 +53,11 @@ def synthesis_steps(config: RunConfig, progress: Progress) -> list[Step]:
     def work(_: Outcomes) -> Outcome:
         from pipelines.synthesize import synthesize
 
-        return synthesize(config, counted(progress, "synthesize"))
+        made = synthesize(config, counted(progress, "synthesize"))
+        return made | {"products": [storage.join(config.output, "raw")]}
 
-    return [Step("synthesize", "synthesize", [asdict(counts), config.seed], (), work)]
+    settings = [asdict(counts), config.seed, SYNTHESIS_VERSION, asset_checksum()]
+    return [Step("synthesize", "synthesize", settings, (), work)]
 
 
 def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress) -> list[Step]:
@@ -77,13 +86,14 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
     def fit(_: Outcomes) -> Outcome:
         from pipelines.fit import fit_dataset
 
-        return fit_dataset(
+        made = fit_dataset(
             shards,
             fits,
             dataset.ground_truth,
             workers=config.shard.workers,
             on_progress=counted(progress, f"fit {name}"),
         )
+        return made | {"products": [fits]}
 
     def project(_: Outcomes) -> Outcome:
         from pipelines.project_uv import project_dataset
@@ -98,22 +108,27 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
         )
         return outcome_of(manifest)
 
-    settings = [asdict(dataset), asdict(config.shard)]
+    model = asset_checksum()
+    settings = [asdict(dataset), config.shard.samples_per_shard, SHARD_FORMAT]
     steps = [Step(f"shard {name}", "shard", settings, () if dataset.root else ("synthesize",), shard)]
     if dataset.fit:
-        steps.append(Step(f"fit {name}", "fit", dataset.ground_truth, (f"shard {name}",), fit))
-        steps.append(Step(f"project {name}", "project", None, (f"fit {name}",), project))
+        fitting = [dataset.ground_truth, FIT_FORMAT, model]
+        steps.append(Step(f"fit {name}", "fit", fitting, (f"shard {name}",), fit))
+        projecting = [PROJECTION_FORMAT, model]
+        steps.append(Step(f"project {name}", "project", projecting, (f"fit {name}",), project))
     return steps
 
 
 def outcome_of(manifest: Any) -> Outcome:
     """What later steps and the report need of a shard set."""
     kept, refused = len(manifest.rows), len(manifest.rejected)
-    note = f", {refused} rejected (see rejected.parquet)" if refused else ""
+    table = storage.join(manifest.folder, "rejected.parquet")
+    note = f", {refused} rejected (see {table}; to try mended ones remove its folder)" if refused else ""
     return {
         "digest": manifest.digest(),
         "samples": kept,
         "rejected": refused,
+        "products": [storage.join(manifest.folder, "manifest.parquet")],
         "summary": f"{kept} samples in {len(manifest.shards)} shards{note}",
     }
 
@@ -163,17 +178,41 @@ def parents_of(config: RunConfig, stage: str) -> tuple[str, ...]:
 def train_step(config: RunConfig, stage: str, progress: Progress) -> Step:
     """Training one stage."""
     training = training_of(config, stage)
-    model = asdict(getattr(config.stages, stage).model)
+    identity = identity_of(config, stage)
     parents = parents_of(config, stage)
     needs = (*(data_step(config, name) for name in training.data), *(f"train {parent}" for parent in parents))
 
     def work(outcomes: Outcomes) -> Outcome:
         from pipelines.training import train
 
-        return train(config, stage, digest(model, [outcomes[name]["digest"] for name in needs]), progress)
+        job_digest = digest(identity, [outcomes[name]["digest"] for name in needs])
+        return train(config, stage, job_digest, progress)
 
-    settings = [model, config.seed, training.steps, training.batch_size]
+    settings = [identity, training.steps]
     return Step(f"train {stage}", "train", settings, needs, work, on_cluster=training.workers > 0)
+
+
+def identity_of(config: RunConfig, stage: str) -> dict[str, Any]:
+    """The settings that decide a stage's result, besides data, parents and number of steps."""
+    model = asdict(getattr(config.stages, stage).model)
+    return {"seed": config.seed, "batch_size": training_of(config, stage).batch_size, **model}
+
+
+def refuse_other_stages(config: RunConfig) -> None:
+    """Refuse, before anything is done, an output whose stages were trained with other settings."""
+    for stage in trained_stages(config):
+        folder = storage.join(config.output, "stages", stage)
+        try:
+            job = json.loads(storage.read_bytes(storage.join(folder, "job.json")))
+        except FileNotFoundError:
+            continue
+        there = {"seed": job["seed"], "batch_size": job["batch_size"], **job["config"]}
+        for key, value in json.loads(json.dumps(identity_of(config, stage))).items():
+            if there.get(key) != value:
+                raise UserError(
+                    f"{folder} holds a checkpoint of another configuration ({key} was {there.get(key)}, is "
+                    f"{value}): give this run another output=FOLDER, or remove that folder to train anew"
+                )
 
 
 def sweep_step(config: RunConfig, progress: Progress) -> Step:
@@ -188,9 +227,11 @@ def sweep_step(config: RunConfig, progress: Progress) -> Step:
     def work(outcomes: Outcomes) -> Outcome:
         from pipelines.training import sweep
 
-        return sweep(config, digest([outcomes[name]["digest"] for name in needs]), progress)
+        job_digest = digest(identity, [outcomes[name]["digest"] for name in needs])
+        return sweep(config, job_digest, progress)
 
-    settings = [asdict(config.sweep), asdict(config.stages.inpaint), config.seed]
+    identity = identity_of(config, stage)
+    settings = [asdict(config.sweep), identity]
     return Step("sweep", "sweep", settings, needs, work)
 
 

@@ -68,7 +68,7 @@ def run_sweep(
         tracking,
         f"3dfacefill/{job.stage}",
         {"space": {name: str(values) for name, values in plan.space.items()}, "steps": plan.steps},
-        storage.join(folder, "mlflow_run.json"),
+        storage.join(folder, f"mlflow_run-{digest_of([job.digest, vars(plan)])[:8]}.json"),
     )
     with ended(tracked):
         parent = tracked.run_id if tracked else ""

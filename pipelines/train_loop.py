@@ -54,6 +54,8 @@ def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, A
     watch = NotFiniteWatch(place)
     evaluation: dict[str, float] = {}
     metrics: dict[str, float] = {}
+    if job.evaluate_batches:  # a split without samples is to be known before the work, not after it
+        imported(job.loader)(job, job.evaluate_split, place.rank, place.world_size)
     loader = imported(job.loader)(job, job.train_split, place.rank, place.world_size)
     batches = iter(loader.batches(start))
     for step in range(start, job.steps):

@@ -1,18 +1,21 @@
 """From the run's settings to training jobs: what `facefill train` and `facefill sweep` call."""
 
-import hashlib
+import json
 from dataclasses import replace
+
+import yaml
 
 from facefill.geometry.default_model import default_model
 from facefill.geometry.morphable_model import checksum
 from pipelines import storage
 from pipelines.config import RunConfig, config_tree
+from pipelines.config_file import apply_override
 from pipelines.progress import Progress, brief
 from pipelines.steps import data_of, parents_of, training_of
-from pipelines.sweep import SweepPlan, run_sweep
+from pipelines.sweep import SweepPlan, SweepResult, run_sweep
 from pipelines.tracking import Tracking, git_commit, tracking_address
 from pipelines.train import train_stage
-from pipelines.train_job import TrainJob
+from pipelines.train_job import TrainJob, digest_of
 from pipelines.workflow import Outcome
 
 
@@ -48,8 +51,14 @@ def train(config: RunConfig, stage: str, digest: str, progress: Progress) -> Out
     """Train a stage, or go on with it, in one MLflow run of its own."""
     job = job_of(config, stage, digest)
     result = train_stage(job, progress, tracking_of(config, stage, digest))
-    written = hashlib.sha256(storage.read_bytes(storage.join(job.weights_folder, "card.json"))).hexdigest()
-    return {"digest": written, "metrics": result.metrics, "summary": brief(result.metrics, 6)}
+    card_url = storage.join(job.weights_folder, "card.json")
+    networks = json.loads(storage.read_bytes(card_url))["networks"]
+    return {
+        "digest": digest_of({name: network["sha256"] for name, network in networks.items()}),
+        "metrics": result.metrics,
+        "products": [card_url],
+        "summary": brief(result.metrics, 6),
+    }
 
 
 def sweep(config: RunConfig, digest: str, progress: Progress) -> Outcome:
@@ -66,8 +75,24 @@ def sweep(config: RunConfig, digest: str, progress: Progress) -> Outcome:
     )
     job = replace(job_of(config, "inpaint", digest), workers=search.workers)
     result = run_sweep(job, plan, progress, tracking_of(config, "sweep", digest))
+    write_best(config, result)
     best = ", ".join(f"{key}={value}" for key, value in result.best.items())
-    return {"digest": digest, "best": dict(result.best), "table": result.folder, "summary": f"best {best}"}
+    return {
+        "digest": digest,
+        "best": dict(result.best),
+        "products": [storage.join(result.folder, "table.parquet")],
+        "summary": f"best {best}",
+    }
+
+
+def write_best(config: RunConfig, result: SweepResult) -> None:
+    """sweep/best.yaml: the whole config with the best point in it, ready for `facefill run`."""
+    tree = config_tree(config)
+    for key, value in result.best.items():
+        apply_override(tree, f"stages.inpaint.model.{key}={json.dumps(value)}")
+    tree["name"], tree["output"] = f"{config.name}_best", f"{config.output}_best"
+    tree["sweep"] = {}
+    storage.write_text(storage.join(result.folder, "best.yaml"), yaml.safe_dump(tree, sort_keys=False))
 
 
 def tracking_of(config: RunConfig, purpose: str, digest: str) -> Tracking:

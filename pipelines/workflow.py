@@ -1,10 +1,8 @@
-"""Walk the whole chain: synthesize → shard → fit → project → train → sweep → evaluate, skipping what is
-valid.
+"""Walk the whole chain: synthesize, shard, fit, project, train, sweep, evaluate, and skip what is valid.
 
-A step is valid if its marker `steps/{name}.json` was written for exactly these inputs: its own settings
-and the digests
-of the steps it needs. The marker is written last, so a killed step is run again, and goes on from what it
-had published.
+A step is valid if its marker `steps/{name}.json` was written for exactly these inputs (its own settings, the
+versions of what it writes, the digests of the steps it needs) and its products are there. The marker is
+removed before the work and written last: a killed step is run again, and goes on from what it had published.
 """
 
 import contextlib
@@ -32,7 +30,8 @@ class Step:
     """One arrow of the chain.
 
     settings: plain data that decide the result. needs: names of earlier steps whose outcomes go in. work
-    gets those outcomes by name and returns its own, which has a `digest` of what it made.
+    gets those outcomes by name and returns its own: a `digest` of what it made, `products` (URLs that must
+    still be there for the step to be valid) and a `summary` for the user.
     """
 
     name: str
@@ -66,7 +65,7 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
 
     Raises UserError for anything the user can mend, among it a kind whose inputs are not there yet.
     """
-    from pipelines.steps import plan
+    from pipelines.steps import plan, refuse_other_stages
 
     config = located(config)
     progress = Progress()
@@ -75,6 +74,8 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
         raise UserError(
             f"config {config.name} has no step of kind {only}; its steps: {', '.join(s.name for s in steps)}"
         )
+    if only in (None, "train"):
+        refuse_other_stages(config)
     write_resolved(config)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -107,7 +108,7 @@ def walk(
         marker = storage.join(config.output, "steps", f"{step.name.replace(' ', '-')}.json")
         inputs = digest(step.settings, [outcomes[name]["digest"] for name in step.needs])
         valid = read_marker(marker, inputs)
-        if valid is not None:
+        if valid is not None and all(storage.exists(url) for url in valid.get("products", ())):
             progress.say(f"[{number}/{len(steps)}] {step.name}: valid, skipped")
             outcomes[step.name] = valid
             continue
@@ -118,6 +119,7 @@ def walk(
         progress.say(f"[{number}/{len(steps)}] {step.name}")
         if step.on_cluster:
             cluster.begin()
+        storage.remove(marker)  # the work may replace what an older marker of other settings vouches for
         began = time.monotonic()
         outcome = step.work(outcomes)
         seconds = time.monotonic() - began

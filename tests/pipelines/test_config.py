@@ -13,7 +13,9 @@ name: small
 output: runs/small
 datasets:
   - {name: faces, source: celeba, root: /data/celeba}
+  - {name: labels, source: celebamask_hq, root: /data/hq, fit: false}
 stages:
+  morphable: {training: {data: [faces]}}
   inpaint: {training: {steps: 7, data: [faces]}}
 """
 
@@ -62,9 +64,21 @@ def test_overrides_are_dotted_paths_into_groups_and_lists(file: str) -> None:
         ("stages.inpaint.model.widht=1", "unknown key stages.inpaint.model.widht; did you mean width"),
         ("datasets.0.sorce=x", "unknown key datasets.0.sorce; did you mean source"),
         ("stages.inpaint.training.steps=many", "stages.inpaint.training.steps"),
-        ("evaluate.data=[nobody]", "evaluate.data: no dataset 'nobody'; datasets are faces"),
+        ("evaluate.data=[nobody]", "evaluate.data: no dataset 'nobody'; datasets are faces, labels"),
         ("datasets.0.root=", "datasets: faces has no root"),
-        ("datasets.1.root=x", "'1' is none of the 1 items"),
+        ("datasets.2.root=x", "'2' is none of the 2 items"),
+        ("evaluate.data=[a", "is no value"),
+        ("evaluate.data=[labels]", "evaluate.data: name fitted datasets: faces"),
+        ("stages.inpaint.training.data=[labels]", "labels is not fitted"),
+        ("stages.morphable.training.data=[]", "stage inpaint starts from stage morphable"),
+        ("shard.samples_per_shard=0", "shard.samples_per_shard is 0; it must be at least 1"),
+        ("stages.inpaint.model.jitter=40", "jitter is 40; it must be between 0 and 16"),
+        ("evaluate.images=-3", "evaluate.images is -3"),
+        ("datasets.0.limit=-2", "datasets.0.limit is -2"),
+        (
+            "stages.inpaint.model.loss_weights={albedo: 0, symmetry: 0, image: 0}",
+            "albedo, symmetry and image are all 0",
+        ),
         ("name.first=x", "name is a value"),
         (
             "stages.inpaint.model.encoder_width=0.5",
@@ -83,6 +97,9 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
         load_config("nowhere", [])
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: [")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(str(broken), [])
+    broken.write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(UserError, match="not valid YAML"):
         load_config(str(broken), [])
     broken.write_text("- a\n- b\n")

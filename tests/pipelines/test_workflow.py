@@ -1,7 +1,9 @@
 """The chain: what is skipped, what is done again, and what a stopped run leaves."""
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.config_file import config_from_tree
 from pipelines.progress import Progress
-from pipelines.steps import plan
+from pipelines.steps import identity_of, plan, refuse_other_stages
 from pipelines.workflow import Cluster, Outcome, Step, walk
 
 
@@ -80,6 +82,69 @@ def test_one_kind_runs_alone_and_says_what_it_lacks(config: RunConfig) -> None:
     run(chain(log, digests), config, only="shard")
     run(chain(log, digests), config, only="fit")
     assert log == ["a", "b"]
+
+
+def test_a_stopped_run_with_other_settings_leaves_no_marker_of_the_old_ones(config: RunConfig) -> None:
+    log: list[str] = []
+    digests = {"a": "1", "b": "1", "c": "1"}
+    run(chain(log, digests), config)
+    other = [replace(step, settings=2) for step in chain(log, digests, fail="a")]
+    with pytest.raises(KeyboardInterrupt):
+        run(other, config)
+    run(chain(log, digests), config)
+    assert log[3:] == ["a"], "the stopped step may have replaced what the old marker vouched for"
+
+
+def test_a_step_whose_product_is_gone_is_done_again(config: RunConfig) -> None:
+    log: list[str] = []
+    product = storage.join(config.output, "product.txt")
+
+    def work(_: dict[str, Outcome]) -> Outcome:
+        log.append("a")
+        storage.write_text(product, "here")
+        return {"digest": "1", "products": [product]}
+
+    steps = [Step("a", "shard", 1, (), work, on_cluster=False)]
+    run(steps, config)
+    run(steps, config)
+    storage.remove(product)
+    run(steps, config)
+    assert log == ["a", "a"]
+
+
+def test_everything_that_decides_a_stage_is_in_its_identity() -> None:
+    tree = {
+        "name": "x",
+        "output": "memory://identity",
+        "datasets": [{"name": "faces", "source": "celeba", "root": "/data"}],
+        "stages": {
+            "morphable": {"training": {"steps": 1, "data": ["faces"]}},
+            "inpaint": {"training": {"steps": 1, "data": ["faces"]}},
+        },
+    }
+    base = identity_of(config_from_tree(tree, "test"), "inpaint")
+    assert identity_of(config_from_tree(tree | {"seed": 7}, "test"), "inpaint") != base
+    tree["stages"]["inpaint"]["training"]["batch_size"] = 3
+    assert identity_of(config_from_tree(tree, "test"), "inpaint") != base
+    tree["stages"]["inpaint"]["training"]["batch_size"] = 28
+    tree["stages"]["inpaint"]["model"] = {"width": 0.5}
+    assert identity_of(config_from_tree(tree, "test"), "inpaint") != base
+
+
+def test_an_output_with_stages_of_other_settings_is_refused_before_anything_is_done() -> None:
+    tree = {
+        "name": "x",
+        "output": "memory://refused",
+        "datasets": [{"name": "faces", "source": "celeba", "root": "/data"}],
+        "stages": {"morphable": {"training": {"steps": 1, "data": ["faces"]}}},
+    }
+    config = config_from_tree(tree, "test")
+    identity = identity_of(config, "morphable")
+    job = {"seed": identity.pop("seed"), "batch_size": identity.pop("batch_size"), "config": identity}
+    storage.write_text("memory://refused/stages/morphable/job.json", json.dumps(job))
+    refuse_other_stages(config)
+    with pytest.raises(UserError, match=r"another configuration \(seed was 0, is 7\).*another output"):
+        refuse_other_stages(config_from_tree(tree | {"seed": 7}, "test"))
 
 
 def test_a_half_written_marker_is_none(config: RunConfig) -> None:
