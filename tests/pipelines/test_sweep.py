@@ -46,7 +46,8 @@ def test_a_sweep_leaves_a_table_the_best_config_and_nested_runs(tmp_path, ray_se
     assert len(table) == 5 and table[2].startswith(f"| {best['trial']} |")
 
     client = tracking._client(address)
-    parent = json.loads((tmp_path / "sweep/mlflow_run.json").read_text())["run_id"]
+    (memory,) = (tmp_path / "sweep").glob("mlflow_run-*.json")
+    parent = json.loads(memory.read_text())["run_id"]
     for row in rows:
         child = client.get_run(row["run_id"])
         assert child.data.tags["mlflow.parentRunId"] == parent and child.info.status == "FINISHED"
