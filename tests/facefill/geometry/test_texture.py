@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from facefill.geometry.camera import WeakPerspective, project
+from facefill.geometry.default_model import default_model
 from facefill.geometry.rasterizer import Fragments, rasterize
 from facefill.geometry.texture import coverage, fill_hidden, render, sample, unwrap
+from facefill.geometry.uv_atlas import build_atlas
 from tests.support.small_model import small_model_and_atlas
 
 SIZE = 224
@@ -43,6 +45,20 @@ def test_render_unwrap_render_is_the_same_on_visible_pixels(pose):
     assert pixels.sum() > 0.75 * coverage(fragments).sum()
     assert psnr(render(uv_map, fragments, model), image, pixels) > 70
     assert psnr(uv_map, smooth_map(), visible) > 55
+
+
+@pytest.mark.parametrize("pose", [*POSES, (0.0, 1.2, 0.0)])
+def test_the_default_head_makes_the_round_trip_too(pose):
+    model = default_model()
+    atlas = build_atlas(model)
+    camera = WeakPerspective(torch.tensor([1e-3]), torch.tensor([pose]), torch.tensor([[112.2, 110.7]]))
+    projected = project(model.mean[None], camera)
+    fragments = rasterize(projected, model.triangles, SIZE, SIZE)
+    image = render(smooth_map(), fragments, model)
+    uv_map, visible = unwrap(image, projected, model, atlas, fragments)
+    pixels = render(visible, fragments, model) > 0.999
+    assert pixels.sum() > 0.9 * coverage(fragments).sum()
+    assert psnr(render(uv_map, fragments, model), image, pixels) > 65
 
 
 def test_render_reads_the_map_at_the_interpolated_position():
