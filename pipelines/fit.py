@@ -2,13 +2,15 @@
 
 A file is kept while the tar's checksum, the model's checksum and FIT_FORMAT are those that it was made
 with; they stand in the JSON beside it, which is written last. A picture that cannot be read or fitted
-becomes a row with a reason and no fit.
+becomes a row with a reason and no fit; a tar that is absent or truncated, or a storage that does not answer,
+ends the command, for what is written down as refused is not tried again.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,13 +119,13 @@ def fit_shard(task: FitTask) -> dict[str, Any]:
     kept = finished_table(task.table, beside, task.inputs)
     if kept is not None:
         return kept
-    torch.set_num_threads(1)
-    model = default_model()
-    atlas = build_atlas(model)
     reader = ShardReader()
     rows: list[dict[str, Any]] = []
-    for start in range(0, len(task.rows), AT_ONCE):
-        rows += fit_rows(task, task.rows[start : start + AT_ONCE], reader, model, atlas)
+    with one_thread():
+        model = default_model()
+        atlas = build_atlas(model)
+        for start in range(0, len(task.rows), AT_ONCE):
+            rows += fit_rows(task, task.rows[start : start + AT_ONCE], reader, model, atlas)
     tables.write_table(task.table, rows, COLUMNS)
     result = {
         "inputs": task.inputs,
@@ -132,6 +134,19 @@ def fit_shard(task: FitTask) -> dict[str, Any]:
     }
     storage.write_text(beside, json.dumps(result))
     return result
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, for tasks run side by side; in the driver (workers=0) others follow, so it is
+    put back.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def finished_table(table: str, beside: str, inputs: str) -> dict[str, Any] | None:
@@ -147,13 +162,14 @@ def finished_table(table: str, beside: str, inputs: str) -> dict[str, Any] | Non
 def fit_rows(
     task: FitTask, rows: Sequence[Row], reader: ShardReader, model: MorphableModel, atlas: UVAtlas
 ) -> list[dict[str, Any]]:
-    """Fits of a few samples, in their order."""
+    """Fits of a few samples, in their order. Raises UserError when the tar cannot be read."""
     fields = ("image", "landmarks", "parameters")
     fitted: dict[str, dict[str, Any]] = {}
     groups: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
+        members = reader.members(task.shards, row, fields)  # the tar's fault is not the picture's
         try:
-            sample = decode_sample(reader.members(task.shards, row, fields), fields)
+            sample = decode_sample(members, fields)
         except UserError as error:
             fitted[row.key] = refused(row.key, str(error))
             continue

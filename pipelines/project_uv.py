@@ -23,7 +23,7 @@ from facefill.geometry.texture import fill_hidden, unwrap
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
 from facefill.samples import IMAGE_SIZE, collate, decode_sample, encode_sample
 from pipelines import jobs, storage, tables
-from pipelines.fit import fit_tasks
+from pipelines.fit import fit_tasks, one_thread
 from pipelines.manifest import Manifest, Rejected, Row, load_manifest
 from pipelines.prepared import Prepared, Slice
 from pipelines.shard_reader import ShardReader
@@ -80,16 +80,20 @@ def project_dataset(
 
 
 def prepare_projections(shards: Manifest, items: Sequence[ProjectItem]) -> Iterator[Prepared | Rejected]:
-    """The UV samples of one shard, in order; samples without a fit are rejected with its reason."""
-    torch.set_num_threads(1)
-    model = default_model()
-    atlas = build_atlas(model)
+    """The UV samples of one shard, in order; samples without a fit are rejected with its reason.
+
+    Raises UserError when the tar cannot be read.
+    """
+    with one_thread():
+        model = default_model()
+        atlas = build_atlas(model)
     reader = ShardReader()
     fits = {row["key"]: row for table in {item.table for item in items} for row in tables.read_table(table)}
     for start in range(0, len(items), AT_ONCE):
-        yield from project_some(
-            shards, [item.row for item in items[start : start + AT_ONCE]], fits, reader, model, atlas
-        )
+        rows = [item.row for item in items[start : start + AT_ONCE]]
+        with one_thread():
+            prepared = project_some(shards, rows, fits, reader, model, atlas)
+        yield from prepared
 
 
 def project_some(
@@ -105,9 +109,9 @@ def project_some(
     readable: list[tuple[Row, dict[str, bytes]]] = []
     samples = []
     for row in rows:
+        reason = fits[row.key]["reason"]
+        members = reader.members(shards, row, ("image", "landmarks", "parsing"))  # outside: the tar's fault
         try:
-            reason = fits[row.key]["reason"]
-            members = reader.members(shards, row, ("image", "landmarks", "parsing"))
             sample = decode_sample(members, ("image", "landmarks"))
         except UserError as error:
             reason = str(error)

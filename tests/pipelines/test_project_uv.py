@@ -1,8 +1,10 @@
 """UV shards: their members, what is visible, what is refused, what is kept, when a projection is stale."""
 
 import numpy as np
+import pytest
 import torch
 
+from facefill.errors import UserError
 from facefill.geometry.reconstruction import fit_from_vector, reconstruct
 from facefill.geometry.texture import render
 from facefill.samples import decode_sample
@@ -79,6 +81,44 @@ def test_refused_fits_are_rejected_with_their_reason(tmp_path):
     assert [(r.key, r.reason) for r in manifest.rejected] == [
         ("drawn/001", "no landmarks to fit the face by")
     ]
+
+
+def test_a_damaged_tar_ends_the_command_and_no_rejection_is_kept(tmp_path):
+    shards, fits, uv = (str(tmp_path / name) for name in ("shards", "fits", "uv"))
+    tar = tmp_path / "shards" / write_face_shards(shards, [GOOD] * 2).shards[0].url
+    fit_dataset(shards, fits, workers=0)
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:1000])
+    with pytest.raises(UserError, match="the tar is truncated"):
+        project_dataset(shards, fits, uv, workers=0)
+    tar.unlink()
+    with pytest.raises(UserError, match="the tar is absent"):
+        project_dataset(shards, fits, uv, workers=0)
+    assert not storage.list_files(uv)
+    tar.write_bytes(whole)
+    assert not project_dataset(shards, fits, uv, workers=0).rejected
+
+
+def test_an_image_that_cannot_be_decoded_is_rejected_alone(tmp_path):
+    shards, fits = str(tmp_path / "shards"), str(tmp_path / "fits")
+    row = write_face_shards(shards, [GOOD] * 2).rows[1]
+    fit_dataset(shards, fits, workers=0)
+    tar = tmp_path / "shards" / row.shard
+    data = bytearray(tar.read_bytes())
+    place = row.offsets[row.members.index("image.jpg")]
+    data[place : place + 200] = bytes(200)
+    tar.write_bytes(data)
+    manifest = project_dataset(shards, fits, str(tmp_path / "uv"), workers=0)
+    assert [kept.key for kept in manifest.rows] == ["drawn/000"]
+    assert "image.jpg cannot be read" in manifest.rejected[0].reason
+
+
+def test_torch_keeps_its_threads_in_the_driver(tmp_path, monkeypatch):
+    threads: list[int] = [3]  # what torch would be told, for a machine may have one thread only
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    projected(tmp_path, [GOOD])
+    assert threads[-1] == 3 and 1 in threads
 
 
 def tar_times(tmp_path) -> list[int]:
