@@ -92,12 +92,13 @@ class Manifest:
     config: Mapping[str, Any]
 
     def digest(self) -> str:
-        """A checksum of what the set holds (settings and samples), not of where it lies."""
-        content = [
-            self.dataset,
-            self.config,
-            [(row.key, row.shard, row.split, row.sha256) for row in self.rows],
-        ]
+        """A checksum of what training can see: every sample's key, tar, split, person and bytes, in order.
+
+        Neither where the set lies nor where and by which settings it was made takes part: the same bytes
+        from another root have the same digest.
+        """
+        samples = [(row.key, row.shard, row.split, row.identity, row.sha256) for row in self.rows]
+        content = [self.dataset, samples]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def of_split(self, split: str) -> tuple[Row, ...]:

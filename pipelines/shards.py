@@ -125,6 +125,7 @@ def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> str:
     tar_url = storage.join(folder, piece.shard)
     if (kept := finished_part(part_url, tar_url, digest)) is not None:
         return kept
+    storage.remove(part_url)  # it describes the old tar; with the new one it must never be found
     rows: list[Row] = []
     rejected: list[Rejected] = []
     with storage.open(tar_url, "wb") as file:

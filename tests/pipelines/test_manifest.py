@@ -49,7 +49,10 @@ def test_digest_follows_the_content_and_not_the_place(tmp_path):
     one = manifest(str(tmp_path))
     assert one.digest() == manifest("s3://elsewhere/x").digest()
     assert one.digest() != replace(one, rows=(replace(one.rows[0], sha256="cd" * 32), one.rows[1])).digest()
-    assert one.digest() != replace(one, config={"size": 128}).digest()
+    for other in ({"split": "test"}, {"identity": 8}, {"shard": "celeba-train-000001.tar"}, {"key": "x"}):
+        assert one.digest() != replace(one, rows=(replace(one.rows[0], **other), one.rows[1])).digest()
+    assert one.digest() != replace(one, rows=one.rows[::-1]).digest()
+    assert one.digest() == replace(one, config={"dataset": {"root": "/b"}, "plan": "ef" * 32}).digest()
     assert one.digest() == replace(one, rows=(replace(one.rows[0], source="/b/1.jpg"), one.rows[1])).digest()
 
 

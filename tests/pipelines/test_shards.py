@@ -13,6 +13,7 @@ from facefill.samples import decode_sample
 from pipelines import shards, storage
 from pipelines.manifest import Manifest, Row, load_manifest
 from pipelines.prepared import members_sha256
+from pipelines.shard_parts import Part
 from pipelines.shards import shard_dataset
 from pipelines.sources import celebamask_hq
 from pipelines.sources.celeba import CelebaOptions, list_records
@@ -151,6 +152,37 @@ def test_a_valid_set_is_not_touched_and_a_changed_one_is_made_anew(tmp_path, mon
     assert len(list((tmp_path / "out").glob("*.tar"))) == 3  # the old plan's tars are gone
     assert len(list((tmp_path / "out/parts").iterdir())) == 3
     assert changed.digest() != first.digest()
+
+
+def test_a_part_never_stands_beside_another_plans_tar(tmp_path, monkeypatch):
+    root = write_celeba(tmp_path / "celeba")
+    sharded(root, tmp_path / "whole")
+    sharded(root, tmp_path / "out")
+    first = "celeba-train-000000.tar"
+
+    def stop(_: Part) -> str:
+        # The worst case: the other plan's tar has the length of the old one.
+        length = (tmp_path / "whole" / first).stat().st_size
+        (tmp_path / "out" / first).write_bytes(bytes(length))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # stopped between a tar and its part
+        patch.setattr(shards, "part_as_json", stop)
+        with pytest.raises(KeyboardInterrupt):
+            sharded(root, tmp_path / "out", config={"source": "other"})
+    assert not (tmp_path / "out/parts" / f"{first}.json").exists()
+    sharded(root, tmp_path / "out")  # back to the first plan
+    assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "whole")
+
+
+def test_the_same_pictures_from_another_root_have_the_same_digest(tmp_path):
+    roots = [write_celeba(tmp_path / name) for name in ("here", "there")]
+    here, there = (
+        sharded(root, tmp_path / f"{root.name}-out", config={"dataset": {"root": str(root)}})
+        for root in roots
+    )
+    assert here.rows[0].source != there.rows[0].source and here.config["plan"] != there.config["plan"]
+    assert here.digest() == there.digest()
 
 
 def test_bad_pictures_are_listed_and_the_job_goes_on(tmp_path):
