@@ -1,5 +1,6 @@
 """From a dataset's settings to the listing of its pictures: the one place that chooses a reader."""
 
+from facefill.errors import UserError
 from pipelines import storage
 from pipelines.config import DatasetConfig, RunConfig
 from pipelines.sources import celeba, celebamask_hq, three_hundred_w
@@ -18,8 +19,27 @@ def inside(root: str, path: str) -> str:
     return path if not path or path.startswith("/") or "://" in path else storage.join(root, path)
 
 
+def refuse_ignored(dataset: DatasetConfig) -> None:
+    """Raises UserError for a setting that the dataset's source has no use for."""
+    where = f"dataset {dataset.name}"
+    if dataset.source == "three_hundred_w":
+        if dataset.split == "identity":
+            raise UserError(
+                f"{where}: split: identity is not for three_hundred_w, people are unknown there; "
+                "leave split out and photographs are held out"
+            )
+        if dataset.landmarks or dataset.undetected != "reject":
+            name = "landmarks" if dataset.landmarks else "undetected"
+            raise UserError(
+                f"{where}: {name} is not for three_hundred_w, its .mat files hold them; leave it out"
+            )
+    if dataset.celeba and dataset.source != "celebamask_hq":
+        raise UserError(f"{where}: celeba is for celebamask_hq alone, not for {dataset.source}; leave it out")
+
+
 def list_dataset(config: RunConfig, dataset: DatasetConfig) -> Listing:
-    """Every picture of the dataset. Raises UserError for what the reader refuses."""
+    """Every picture of the dataset. Raises UserError for what the reader refuses or has no use for."""
+    refuse_ignored(dataset)
     root = dataset.root or synthesized_root(config, dataset.source)
     landmarks = inside(root, dataset.landmarks)
     if dataset.source == "three_hundred_w":
@@ -28,7 +48,7 @@ def list_dataset(config: RunConfig, dataset: DatasetConfig) -> Listing:
         )
     elif dataset.source == "celebamask_hq":
         partition = inside(root, dataset.celeba)
-        if not dataset.root:
+        if not partition and not dataset.root:
             partition = synthesized_root(config, "celeba")
         listing = celebamask_hq.list_records(
             root,
@@ -36,6 +56,7 @@ def list_dataset(config: RunConfig, dataset: DatasetConfig) -> Listing:
                 dataset=dataset.name,
                 celeba=partition,
                 landmarks68=landmarks,
+                undetected=dataset.undetected,
                 split=dataset.split,
                 held_out=dataset.held_out,
             ),

@@ -45,8 +45,7 @@ class CelebaMaskHqOptions:
 
     dataset: the name in keys and tars. celeba: CelebA's own folder for partition and identities; without it
     the official split follows from the file number. landmarks68: URL of a csv with 68 points in the released
-    pictures' pixels, "" for none. split and held_out as for CelebA; by identity needs `celeba`. parsing:
-    whether labels must be there.
+    pictures' pixels, "" for none. undetected, split and held_out as for CelebA; by identity needs `celeba`.
     """
 
     dataset: str = "celebamask_hq"

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facefill.errors import UserError
-from facefill.landmarks import MIRROR_68
 from facefill.samples import NUM_EXPRESSION, NUM_IDENTITY
 from pipelines import storage
 from pipelines.manifest import UNKNOWN_IDENTITY, Rejected
@@ -38,13 +37,12 @@ TEST_SUBSET = "AFLW2000"
 class ThreeHundredWOptions:
     """How to read a folder of subsets.
 
-    dataset: the name in keys and tars; flips: also the mirrored copies (`AFW_Flip` ...); held_out: share of
-    the photographs for test and for validation each (people are unknown here; all views of one photograph
-    share a split). AFLW2000, where it is present, is for test as a whole.
+    dataset: the name in keys and tars; held_out: share of the photographs for test and for validation each
+    (people are unknown here; all views of one photograph share a split). AFLW2000, where it is present, is
+    for test as a whole. The mirrored copies (`AFW_Flip` ...) are not read: training mirrors.
     """
 
     dataset: str = "300w_3d"
-    flips: bool = False
     held_out: float = 0.1
 
 
@@ -56,7 +54,6 @@ class ThreeHundredWRecord:
     split: str
     source: str
     annotation: str
-    mirrored: bool = False
     identity: int = UNKNOWN_IDENTITY
 
     def load(self) -> SourceSample:
@@ -69,15 +66,12 @@ class ThreeHundredWRecord:
             height = decode_photograph(picture, storage.name_of(self.source)).shape[0]
         except UserError as error:
             raise RejectedSample(str(error)) from None
-        landmarks = landmarks_of(fields)
-        if self.mirrored:  # the release mirrors the points' places but keeps their order: put it right
-            landmarks = landmarks[list(MIRROR_68)]
-        return SourceSample(picture, landmarks, parameters=parameters_of(fields, height))
+        return SourceSample(picture, landmarks_of(fields), parameters=parameters_of(fields, height))
 
 
 def list_records(root: str, options: ThreeHundredWOptions) -> Listing:
     """Every .jpg with its .mat in the subset folders below root. Raises UserError when there is none."""
-    wanted = [*SUBSETS, TEST_SUBSET, *(f"{name}_Flip" for name in SUBSETS if options.flips)]
+    wanted = [*SUBSETS, TEST_SUBSET]
     records: list[ThreeHundredWRecord] = []
     rejected: list[Rejected] = []
     found = []
@@ -86,16 +80,14 @@ def list_records(root: str, options: ThreeHundredWOptions) -> Listing:
         pictures = sorted(file for file in files if file.endswith(".jpg"))
         found += [subset] if pictures else []
         for picture in pictures:
-            mirrored = subset.endswith("_Flip")  # with the originals' file names
-            stem = stem_of(picture) + ("_flip" if mirrored else "")
-            key, annotation = key_of(options.dataset, stem), picture[: -len(".jpg")] + ".mat"
+            key, annotation = key_of(options.dataset, stem_of(picture)), picture[: -len(".jpg")] + ".mat"
             if annotation not in files:
                 rejected.append(Rejected(key, picture, f"{storage.name_of(annotation)} is absent"))
                 continue
             split = (
                 "test" if subset == TEST_SUBSET else split_by_share(photograph_of(picture), options.held_out)
             )
-            records.append(ThreeHundredWRecord(key, split, picture, annotation, mirrored))
+            records.append(ThreeHundredWRecord(key, split, picture, annotation))
     if not found:
         raise UserError(
             f"{root}: no pictures found; expected folders {', '.join(wanted)} with .jpg and .mat files"
