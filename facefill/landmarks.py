@@ -52,10 +52,3 @@ def five_from_68(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
         ],
         axis=-2,
     )
-
-
-def mirror_landmarks(landmarks: NDArray[np.floating], width: int) -> NDArray[np.float64]:
-    """The landmarks (..., 68, 2) of the image of that width flipped left to right, again in iBUG order."""
-    mirrored = np.array(landmarks, np.float64)[..., list(MIRROR_68), :]
-    mirrored[..., 0] = width - 1 - mirrored[..., 0]
-    return mirrored

@@ -22,16 +22,13 @@ def run_tasks(
     *,
     label: str,
     on_progress: Progress | None = None,
-    max_in_flight: int | None = None,
     workers: int | None = None,
-    cpus: float = 1,
 ) -> list[Result]:
     """The function's result for every item, in the items' order.
 
     workers=0 runs in this process, for tests and tiny jobs; otherwise an initialised Ray session is needed
-    and at most `max_in_flight` tasks (default: `workers`, else twice the cluster's CPUs) wait or run at a
-    time, each with `cpus` reserved. `label` names the tasks in Ray's dashboard. On an exception or Ctrl-C
-    what is in flight is cancelled.
+    and at most `workers` tasks (None: twice the cluster's CPUs) wait or run at a time, each on one CPU.
+    `label` names the tasks in Ray's dashboard. On an exception or Ctrl-C what is in flight is cancelled.
     """
     started = time.monotonic()
 
@@ -46,7 +43,7 @@ def run_tasks(
             results.append(function(item))
             report(len(results))
         return results
-    return _run_on_ray(function, items, label, report, max_in_flight or workers, cpus)
+    return _run_on_ray(function, items, label, report, workers)
 
 
 def _run_on_ray(
@@ -54,8 +51,7 @@ def _run_on_ray(
     items: Sequence[Item],
     label: str,
     report: Callable[[int], None],
-    max_in_flight: int | None,
-    cpus: float,
+    workers: int | None,
 ) -> list[Result]:
     import ray
 
@@ -63,8 +59,8 @@ def _run_on_ray(
         raise RuntimeError(
             "no Ray session: start one with pipelines.cluster_session first, or pass workers=0"
         )
-    limit = max_in_flight or max(2, int(2 * ray.cluster_resources().get("CPU", 1)))
-    task: Any = ray.remote(_call).options(name=label, num_cpus=cpus, max_retries=MAX_RETRIES)
+    limit = workers or max(2, int(2 * ray.cluster_resources().get("CPU", 1)))
+    task: Any = ray.remote(_call).options(name=label, num_cpus=1, max_retries=MAX_RETRIES)
     shared = ray.put(function)
     results: dict[int, Any] = {}
     place_of: dict[Any, int] = {}

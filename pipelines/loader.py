@@ -83,14 +83,6 @@ class Loader:
         )
         return (batch for _, batch in self._decoded(plan))
 
-    def read(self, keys: Sequence[str]) -> Batch:
-        """The samples of these keys as one batch, seeded as in an evaluation. Raises UserError."""
-        places = {row.key: place for place, (_, row) in enumerate(self.rows)}
-        missing = [key for key in keys if key not in places]
-        if missing:
-            raise UserError(f"split {self.split!r} has no sample {missing[0]}; look it up in the manifest")
-        return self._batch(np.array([places[key] for key in keys]), EVALUATION_EPOCH)
-
     def _training_plan(self, start_step: int) -> Iterator[tuple[int, NDArray[np.int64], int]]:
         steps = self.steps_per_epoch
         step = start_step

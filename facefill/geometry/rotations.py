@@ -61,9 +61,3 @@ def quaternion_squared_distance(a: Tensor, b: Tensor) -> Tensor:  # (N, 4), (N, 
     check_shape("a", a, "N", 4)
     check_shape("b", b, "N", 4)
     return torch.minimum((a - b).square().sum(1), (a + b).square().sum(1))
-
-
-def angle_between(a: Tensor, b: Tensor) -> Tensor:  # (N, 3, 3), (N, 3, 3)
-    """(N,) angle in radians, in [0, π], of the rotation that takes a to b."""
-    quaternion = quaternion_from_matrix(b @ a.transpose(1, 2))
-    return 2 * torch.atan2(torch.linalg.vector_norm(quaternion[:, 1:], dim=1), quaternion[:, 0])

@@ -9,7 +9,6 @@ import torch
 from facefill.errors import UserError
 from facefill.geometry.default_model import default_model
 from facefill.geometry.reconstruction import fit_from_vector, reconstruct
-from facefill.geometry.rotations import angle_between
 from pipelines import fit, storage, tables
 from pipelines.fit import COLUMNS, fit_dataset
 from tests.support.face_shards import (
@@ -23,7 +22,7 @@ from tests.support.face_shards import (
     parameters_of,
     write_face_shards,
 )
-from tests.support.faces import model_and_atlas
+from tests.support.faces import degrees_between, model_and_atlas
 
 
 def rows_below(folder) -> list[dict]:
@@ -39,7 +38,7 @@ def test_fits_sit_on_the_drawn_faces(tmp_path):
     model, atlas = model_and_atlas()
     found = fit_from_vector(torch.tensor([row["fit"] for row in rows], dtype=torch.float32))
     true = fit_from_vector(drawn()["fit"])
-    assert torch.rad2deg(angle_between(found.camera.rotation, true.camera.rotation)).mean() < 3
+    assert degrees_between(found.camera.rotation, true.camera.rotation).mean() < 3
     mesh = reconstruct(found, model, atlas, 256, 256)
     distance = torch.linalg.vector_norm(mesh.projected[:, model.landmarks, :2] - drawn()["landmarks"], dim=2)
     assert distance[:, 17:].mean() < 0.7
@@ -115,3 +114,44 @@ def test_ray_workers_write_the_same_bytes(tmp_path, ray_session):
     assert outcomes[0] == outcomes[1]
     for table in sorted((tmp_path / "a").glob("*.parquet")):
         assert storage.sha256(str(table)) == storage.sha256(str(tmp_path / "b" / table.name))
+
+
+def test_a_damaged_tar_ends_the_command_and_no_refusal_is_kept(tmp_path):
+    shards, fits = str(tmp_path / "shards"), str(tmp_path / "fits")
+    manifest = write_face_shards(shards, [GOOD] * 2)
+    tar = tmp_path / "shards" / manifest.shards[0].url
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:1000])
+    with pytest.raises(UserError, match="the tar is truncated"):
+        fit_dataset(shards, fits, workers=0)
+    tar.unlink()
+    with pytest.raises(UserError, match="the tar is absent"):
+        fit_dataset(shards, fits, workers=0)
+    tar.write_bytes(whole)
+    assert fit_dataset(shards, fits, workers=0)["rejected"] == 0
+
+
+def test_a_storage_that_does_not_answer_refuses_no_picture(tmp_path, monkeypatch):
+    shards, fits = str(tmp_path / "shards"), str(tmp_path / "fits")
+    write_face_shards(shards, [GOOD])
+
+    def no_answer(url: str) -> None:
+        raise UserError(f"{url}: the storage does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "local_copy", no_answer)
+        with pytest.raises(UserError, match="does not answer"):
+            fit_dataset(shards, fits, workers=0)
+    assert fit_dataset(shards, fits, workers=0)["rejected"] == 0
+
+
+def test_torch_keeps_its_threads_in_the_driver(tmp_path, monkeypatch):
+    threads: list[int] = [3]  # what torch would be told, for a machine may have one thread only
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    write_face_shards(str(tmp_path / "shards"), [NONE])
+    fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), workers=0)
+    assert threads == [3, 1, 3]
+    with pytest.raises(RuntimeError), fit.one_thread():
+        raise RuntimeError
+    assert threads[-1] == 3

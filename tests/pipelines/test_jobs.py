@@ -41,7 +41,7 @@ def test_on_ray_in_item_order(ray_session):
     items = list(range(12))
     # operator.neg: a function that the workers can import
     results = run_tasks(
-        operator.neg, items, label="negate", max_in_flight=3, on_progress=lambda done, *_: seen.append(done)
+        operator.neg, items, label="negate", workers=3, on_progress=lambda done, *_: seen.append(done)
     )
     assert results == [-item for item in items]
     assert seen == list(range(1, 13))

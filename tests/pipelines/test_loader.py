@@ -92,14 +92,6 @@ def test_only_the_named_fields_are_read(manifest):
     assert "image" not in batch and batch["five"].isfinite().all()
 
 
-def test_samples_by_key(manifest):
-    keys = [row.key for row in manifest.of_split("test")][::-2]
-    loader = Loader([manifest], 2, seed=1, split="test")
-    assert loader.read(keys)["key"] == keys
-    with pytest.raises(UserError, match="no sample celeba/x"):
-        loader.read(["celeba/x"])
-
-
 def test_several_sets_are_mixed(manifest, tmp_path):
     listing = three_hundred_w.list_records(
         str(write_300w(tmp_path / "300w")), three_hundred_w.ThreeHundredWOptions(held_out=0.0)

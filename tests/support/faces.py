@@ -52,6 +52,12 @@ def draw(fit: Fit, model: MorphableModel, atlas: UVAtlas, size: int = SIZE) -> t
     return render(texture, mesh.fragments, model) * covered + ground * (1 - covered), mesh
 
 
+def degrees_between(a: Tensor, b: Tensor) -> Tensor:
+    """(N,) angle of the rotation that takes rotation a (N, 3, 3) to b: 3 - trace = |a - b|² / 2."""
+    chord = torch.linalg.matrix_norm(a.double() - b.double()) / 2**1.5
+    return torch.rad2deg(2 * torch.asin(chord.clamp(max=1)))
+
+
 def make_batch(count: int = 2, seed: int = 0) -> Batch:
     """What a loader would give for `count` faces."""
     model, atlas = model_and_atlas()

@@ -10,9 +10,9 @@ from facefill.geometry.fitting import fit_faces, fit_landmarks
 from facefill.geometry.landmark_rows import NUM_JAW
 from facefill.geometry.morphable_model import vertices_from_coefficients
 from facefill.geometry.reconstruction import Fit, reconstruct
-from facefill.geometry.rotations import angle_between
 from facefill.geometry.spherical_harmonics import ambient_illumination
 from facefill.geometry.texture import render
+from tests.support.faces import degrees_between
 from tests.support.small_model import small_model_and_atlas
 
 SIZE = 128
@@ -39,7 +39,7 @@ def landmarks_of(fit: Fit) -> torch.Tensor:
 
 def turn_error(a: Fit, b: Fit) -> torch.Tensor:
     """Degrees."""
-    return torch.rad2deg(angle_between(a.camera.rotation, b.camera.rotation))
+    return degrees_between(a.camera.rotation, b.camera.rotation)
 
 
 def inner_error(fit: Fit, points: torch.Tensor) -> torch.Tensor:

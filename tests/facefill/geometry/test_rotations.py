@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from facefill.geometry.rotations import (
-    angle_between,
     euler_xyz_from_matrix,
     matrix_from_euler_xyz,
     quaternion_from_matrix,
@@ -89,13 +88,6 @@ def test_quaternion_distance_does_not_see_the_sign():
     quaternion = quaternion_from_matrix(matrix_from_euler_xyz(random_euler()))
     assert quaternion_squared_distance(quaternion, -quaternion).max() < 1e-24
     assert quaternion_squared_distance(quaternion[:1], quaternion[1:2]) > 0.01
-
-
-def test_angle_between_rotations():
-    angles = torch.tensor([0.0, 1e-5, 0.5, 3.0], dtype=torch.float64)
-    base = matrix_from_euler_xyz(random_euler(4))
-    step = matrix_from_euler_xyz(torch.stack((torch.zeros_like(angles), torch.zeros_like(angles), angles), 1))
-    torch.testing.assert_close(angle_between(base, step @ base), angles, atol=1e-8, rtol=0)
 
 
 def test_shape_error_names_the_argument():
