@@ -33,34 +33,64 @@ class FaceCompleter:
     atlas: UVAtlas
 
 
-def encode_weights(state: dict[str, Tensor]) -> bytes:
-    """A network's state as the bytes of a safetensors file."""
-    from safetensors.torch import save
+# The stages that publish the inpainter's encoder, the later one first.
+ENCODER_STAGES = ("morphable_finetune", "morphable")
 
-    return save({name: tensor.contiguous() for name, tensor in state.items()})
+
+def encode_weights(state: dict[str, Tensor]) -> bytes:
+    """A network's state as the bytes of a safetensors file. Raises UserError without safetensors."""
+    return _safetensors().save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
 
 
 def decode_weights(content: bytes) -> dict[str, Tensor]:
-    """The state in the bytes of a safetensors file."""
-    from safetensors.torch import load
+    """The state in the bytes of a safetensors file. Raises UserError without safetensors."""
+    return _safetensors().load(content)
 
-    return load(content)
+
+def decode_card(text: str, where: str) -> dict[str, Any]:
+    """The card in the text of a card.json; `where` is for the message.
+
+    Raises UserError if it does not list networks with their checksums.
+    """
+    try:
+        card = json.loads(text)
+        whole = all(isinstance(facts["sha256"], str) for facts in card["networks"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise UserError(f"weights {where}: not a card of trained weights; copy or train that stage again")
+    return card
+
+
+def checked_state(content: bytes, card: dict[str, Any], network: str, where: str) -> dict[str, Tensor]:
+    """A network's state, its file's bytes first compared with the card. Raises UserError if they differ."""
+    if network not in card["networks"]:
+        raise UserError(
+            f"weights {where}: card.json lists no network {network}; copy or train that stage again"
+        )
+    if hashlib.sha256(content).hexdigest() != card["networks"][network]["sha256"]:
+        raise UserError(
+            f"weights {where} is not the file that card.json describes (its checksum differs): "
+            "copy or train that stage again"
+        )
+    return decode_weights(content)
 
 
 def load_completer(folder: Path, model: MorphableModel) -> FaceCompleter:
     """The networks in a weights folder, on the CPU.
 
-    Raises UserError if the folder, a card or a file is missing, damaged, or made for another morphable model.
+    The encoder is that of the stage that the inpainter was trained on. Raises UserError if the folder, a card
+    or a file is missing, damaged, or made for another morphable model.
     """
-    encoder_stage = "morphable_finetune" if (folder / "morphable_finetune").is_dir() else "morphable"
-    encoder_card = read_card(folder / encoder_stage, model)
     inpaint_card = read_card(folder / "inpaint", model)
+    encoder_folder = folder / encoder_stage(folder, inpaint_card)
+    encoder_card = read_card(encoder_folder, model)
     segmenter = None
     if (folder / "segment").is_dir():
         card = read_card(folder / "segment", model)
         segmenter = filled(Segmenter(card["config"]["width"]), folder / "segment", "segmenter", card)
     return FaceCompleter(
-        filled(Encoder(encoder_card["config"]["width"]), folder / encoder_stage, "encoder", encoder_card),
+        filled(Encoder(encoder_card["config"]["width"]), encoder_folder, "encoder", encoder_card),
         filled(SymUNet(inpaint_card["config"]["width"]), folder / "inpaint", "inpainter", inpaint_card),
         segmenter,
         model,
@@ -68,21 +98,39 @@ def load_completer(folder: Path, model: MorphableModel) -> FaceCompleter:
     )
 
 
+def encoder_stage(folder: Path, inpaint_card: dict[str, Any]) -> str:
+    """The stage whose encoder the inpainter was trained with.
+
+    A fine-tuned encoder of an older run may still lie in the folder, so the card's `parents` decide; only
+    where it names none does the fine-tuned encoder go first.
+    """
+    parents = inpaint_card.get("parents")
+    named = [stage for stage in ENCODER_STAGES if isinstance(parents, dict) and stage in parents]
+    present = [stage for stage in ENCODER_STAGES if (folder / stage).is_dir()]
+    return [*named, *present, "morphable"][0]
+
+
 def read_card(folder: Path, model: MorphableModel) -> dict[str, Any]:
-    """The card of one stage, checked to belong to `model`."""
+    """The card of one stage, checked to belong to `model` and to say the network's width."""
     path = folder / "card.json"
     if not path.is_file():
         raise UserError(f"weights {folder}: no card.json here; train the stage first (facefill run demo)")
-    try:
-        card = json.loads(path.read_text())
-        trained_on = card["model"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"weights {path}: not a card of trained weights; copy the folder again") from None
-    if trained_on["checksum"] != checksum(model):
+    card = decode_card(path.read_bytes().decode("utf-8", "replace"), str(path))
+    match card:
+        case {
+            "model": {"name": str(name), "checksum": str(trained_on)},
+            "config": {"width": int() | float() as width},
+        } if 0 < width < float("inf"):
+            pass
+        case _:
+            raise UserError(
+                f"weights {path}: model.name, model.checksum or a positive config.width is missing or "
+                "malformed; copy or train that stage again"
+            )
+    if trained_on != checksum(model):
         raise UserError(
-            f"weights {folder}: trained with morphable model {trained_on['name']} "
-            f"({trained_on['checksum'][:12]}), not with {model.name} ({checksum(model)[:12]}); "
-            "use the matching model"
+            f"weights {folder}: trained with morphable model {name} ({trained_on[:12]}), not with "
+            f"{model.name} ({checksum(model)[:12]}); use the matching model"
         )
     return card
 
@@ -92,15 +140,19 @@ def filled(network: nn.Module, folder: Path, name: str, card: dict[str, Any]) ->
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise UserError(f"weights {path}: missing; copy the whole folder {folder.name} again")
-    content = path.read_bytes()
-    expected = card["networks"][name]["sha256"]
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise UserError(
-            f"weights {path}: checksum differs from card.json; the file is damaged, copy it again"
-        )
     try:
-        network.load_state_dict(decode_weights(content))
+        network.load_state_dict(checked_state(path.read_bytes(), card, name, str(path)))
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise UserError(f"weights {path}: they do not fit the width on the card ({first})") from None
     return fold_spectral_norm(frozen(network))
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise UserError(
+            "weights: reading and writing them takes the package safetensors; pip install safetensors"
+        ) from None
+    return safetensors.torch

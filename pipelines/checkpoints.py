@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from facefill.errors import UserError
+from facefill.weights import checked_state, decode_card, encode_weights
 from pipelines import storage
 
 log = logging.getLogger(__name__)
@@ -108,12 +109,10 @@ def publish_weights(
     folder: the stage's weights folder, {output}/weights/{stage}. card: what the weights are (stage, config,
     model, ...); the checksum and size of each file are added under `networks`.
     """
-    from safetensors.torch import save
-
     urls, networks = {}, {}
     for network, state in sorted(weights.items()):
         urls[network] = storage.join(folder, f"{network}.safetensors")
-        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+        content = encode_weights(state)
         storage.write_bytes(urls[network], content)
         networks[network] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     storage.write_text(storage.join(folder, "card.json"), json.dumps(card | {"networks": networks}, indent=1))
@@ -125,19 +124,16 @@ def read_weights(folder: str) -> dict[str, dict[str, Tensor]]:
 
     Raises UserError where the card or a file is missing or damaged.
     """
-    from safetensors.torch import load
-
     try:
-        card = json.loads(storage.read_text(storage.join(folder, "card.json")))
+        text = storage.read_text(storage.join(folder, "card.json"))
     except FileNotFoundError:
         raise UserError(
             f"{folder}: no trained weights here (card.json is missing): train that stage first"
         ) from None
+    card = decode_card(text, storage.join(folder, "card.json"))
     networks = {}
-    for network, facts in card["networks"].items():
+    for network in card["networks"]:
         url = storage.join(folder, f"{network}.safetensors")
         content = storage.read_bytes(url) if storage.exists(url) else b""
-        if hashlib.sha256(content).hexdigest() != facts["sha256"]:
-            raise UserError(f"{url} is not the file that card.json describes: train or copy that stage again")
-        networks[network] = load(content)
+        networks[network] = checked_state(content, card, network, url)
     return networks

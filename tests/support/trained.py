@@ -29,6 +29,7 @@ def publish_untrained(folder: Path) -> Path:
             "stage": stage,
             "config": {"width": WIDTH},
             "model": {"name": model.name, "checksum": checksum(model)},
+            "parents": {"morphable": str(folder / "morphable")} if stage == "inpaint" else {},
         }
         publish_weights(str(folder / stage), {name: network.state_dict()}, card)
     return folder
