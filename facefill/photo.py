@@ -8,8 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
-from facefill.alignment import align_image, celeba_hq_similarity
+from facefill.alignment import (
+    align_image,
+    apply_similarity,
+    celeba_hq_similarity,
+    invert_similarity,
+    resize_similarity,
+)
 from facefill.augmentation import ALIGNED, CENTRE, CROP
 from facefill.completion import ITERATIONS, Completion, complete
 from facefill.errors import UserError
@@ -18,8 +25,7 @@ from facefill.geometry.reconstruction import Fit, reconstruct, shift_fit
 from facefill.geometry.texture import coverage, fill_hidden, render
 from facefill.weights import FaceCompleter
 
-# Where the five points lie in CelebA's aligned pictures (178×218), and in CelebA-HQ's square ones as a
-# share of the side.
+# Where the five points lie in CelebA's aligned pictures (178×218).
 CELEBA_ALIGNED_SIZE = (218, 178)
 CELEBA_ALIGNED_POINTS = ((69.5, 111.5), (108.0, 111.5), (88.5, 133.0), (72.5, 152.0), (105.5, 152.0))
 
@@ -47,8 +53,10 @@ def complete_photo(
     """Complete the masked pixels of a photograph.
 
     photo (H, W, 3) uint8 RGB; mask (H, W), True = missing; similarity (2, 3) from `similarity_of`. Raises
-    UserError if the mask has another size, is empty, or lies off the face.
+    UserError if the mask has another size, is empty, or lies off the face, or for no iteration at all.
     """
+    if iterations < 1:
+        raise UserError(f"iterations: {iterations} refinement passes draw nothing; ask for 1 or more")
     if mask.shape != photo.shape[:2]:
         raise UserError(
             f"mask is {mask.shape[1]}x{mask.shape[0]} pixels, "
@@ -81,9 +89,7 @@ def similarity_of(photo: NDArray[np.uint8], five: NDArray[np.floating] | None) -
     if (height, width) == CELEBA_ALIGNED_SIZE:
         return celeba_hq_similarity(np.array(CELEBA_ALIGNED_POINTS), ALIGNED)
     if height == width:
-        zoom = ALIGNED / width
-        shift = (zoom - 1) / 2  # pixel centres are at integers
-        return np.array([[zoom, 0, shift], [0, zoom, shift]])
+        return resize_similarity(width, height, ALIGNED)
     raise UserError(
         f"photograph of {width}x{height} pixels: where is the face? Give --landmarks with 5 or 68 points, "
         "or a picture aligned like CelebA (178x218) or CelebA-HQ (square)"
@@ -100,6 +106,34 @@ def aligned_crop(
     image = torch.from_numpy(np.ascontiguousarray(aligned[inner, inner])).permute(2, 0, 1)[None] / 255
     hole = torch.from_numpy(np.ascontiguousarray(spread[inner, inner, :1])).permute(2, 0, 1)[None] > 0
     return image.float(), hole.float()
+
+
+def mask_in_photo(
+    crop: NDArray[np.bool_], similarity: NDArray[np.float64], height: int, width: int
+) -> NDArray[np.bool_]:
+    """A mask (224, 224) in the frame of the networks, drawn in a photograph of height x width.
+
+    False everywhere outside the crop: unlike the pictures, a mask is not reflected at its border.
+    """
+    corners = np.array([[CENTRE, CENTRE], [CENTRE + CROP, CENTRE], [CENTRE, CENTRE + CROP]], np.float64)
+    corners = np.vstack([corners, corners[1] + corners[2] - corners[0]]) - 0.5
+    seen = apply_similarity(corners, invert_similarity(similarity))
+    mask = np.zeros((height, width), bool)
+    left, top = np.clip(np.floor(seen.min(0)).astype(int), 0, (width, height))
+    right, bottom = np.clip(np.ceil(seen.max(0)).astype(int) + 1, 0, (width, height))
+    if left >= right or top >= bottom:
+        return mask
+    columns, rows = np.arange(left, right)[None], np.arange(top, bottom)[:, None]
+    # From pixel centres of the crop to grid_sample's -1..1 between its outer edges.
+    grid = [(a * columns + b * rows + (c - CENTRE + 0.5)) * (2 / CROP) - 1 for a, b, c in similarity]
+    share = grid_sample(
+        torch.from_numpy(crop)[None, None].float(),
+        torch.from_numpy(np.stack(grid, -1)).float()[None],
+        padding_mode="zeros",
+        align_corners=False,
+    )
+    mask[top:bottom, left:right] = (share[0, 0] > 0.5).numpy()
+    return mask
 
 
 def paste_back(

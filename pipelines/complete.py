@@ -2,26 +2,28 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from facefill.errors import UserError
 from facefill.face_parsing import OCCLUDER
 from facefill.geometry.default_model import default_model
 from facefill.geometry.texture import render
 from facefill.landmarks import five_from_68
-from facefill.photo import PhotoCompletion, aligned_crop, complete_photo, similarity_of
+from facefill.photo import PhotoCompletion, aligned_crop, complete_photo, mask_in_photo, similarity_of
 from facefill.photographs import decode_photograph
 from facefill.views import render_views
 from facefill.weights import FaceCompleter, load_completer
+from pipelines.contact_sheet import Tile, tile, uncertainty_tile
 
 
 def complete_files(options: argparse.Namespace) -> None:
     """Read, complete and write; prints the files written."""
+    check_output(options.out)
     photo = read_photo(options.photo)
     five = None if options.landmarks is None else read_landmarks(options.landmarks)
     similarity = similarity_of(photo, five)
@@ -32,14 +34,19 @@ def complete_files(options: argparse.Namespace) -> None:
         mask = read_photo(options.mask)[..., 0] > 127
     completed = complete_photo(photo, mask, similarity, completer, options.iterations)
     if options.verb == "views":
-        pictures = {
-            "views": side_by_side(
-                list(render_views(completed.iterations[-1], completer.model, completer.atlas))
-            )
-        }
+        pictures = {"views": views_of(completed, completer)}
     else:
         pictures = pictures_of(photo, mask, completed, completer)
     write_pictures(options.out, pictures, options)
+
+
+def check_output(folder: Path) -> None:
+    """Before the work: raise UserError if the folder cannot be written to, or not be made."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"output {folder}: {existing} is a file; give another --out")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"output {folder}: {existing} cannot be written to; give another --out")
 
 
 def read_photo(path: Path) -> NDArray[np.uint8]:
@@ -75,19 +82,10 @@ def occluded(
     """The pixels of the photograph that the segmenter calls occluder, inside the aligned face."""
     if completer.segmenter is None:
         raise UserError("no --mask given and these weights have no segmenter; give a mask")
-    from facefill.alignment import align_image
-    from facefill.augmentation import ALIGNED, CENTRE, CROP
-
     image, _ = aligned_crop(photo, np.zeros(photo.shape[:2], bool), similarity)
     with torch.no_grad():
         classes = completer.segmenter(image).argmax(1)[0]
-    canvas = np.zeros((ALIGNED, ALIGNED, 3), np.uint8)
-    canvas[CENTRE : CENTRE + CROP, CENTRE : CENTRE + CROP] = (classes == OCCLUDER).numpy()[
-        ..., None
-    ] * np.uint8(255)
-    inverse = np.linalg.inv(np.vstack([similarity, [0, 0, 1]]))[:2]
-    side = max(photo.shape[:2])
-    mask = align_image(canvas, inverse, side)[: photo.shape[0], : photo.shape[1], 0] > 127
+    mask = mask_in_photo((classes == OCCLUDER).numpy(), similarity, *photo.shape[:2])
     if not mask.any():
         raise UserError("no --mask given and nothing that hides the face was found; give a mask")
     return mask
@@ -95,52 +93,39 @@ def occluded(
 
 def pictures_of(
     photo: NDArray[np.uint8], mask: NDArray[np.bool_], completed: PhotoCompletion, completer: FaceCompleter
-) -> dict[str, NDArray[np.uint8]]:
+) -> dict[str, Tile]:
     """Everything that `complete` writes, by file stem."""
     last = completed.iterations[-1]
     shading = last.factors.reconstruction.shading
-    relief = render(shading / shading.amax(), last.factors.reconstruction.fragments, completer.model)
-    pictures = {
-        "completed": completed.photo,
-        "uncertainty": as_uint8(heat(last.image_log_sigma * last.coverage)[0]),
-        "albedo": as_uint8(last.albedo[0]),
-        "texture": as_uint8(last.texture[0]),
-        "shading": as_uint8(relief[0]),
-        "views": side_by_side(list(render_views(last, completer.model, completer.atlas))),
-    }
-    for number, iteration in enumerate(completed.iterations, 1):
-        pictures[f"iteration{number}"] = as_uint8(iteration.image[0])
+    relief = tile(render(shading / shading.amax(), last.factors.reconstruction.fragments, completer.model)[0])
+    uncertainty = uncertainty_tile(last.image_log_sigma[0], last.coverage[0])
+    passes = [tile(iteration.image[0]) for iteration in completed.iterations]
     image, hole = aligned_crop(photo, mask, completed.similarity)
-    row = [
-        torch.where(hole[0] > 0, torch.ones(3, 1, 1), image[0]),
-        *(i.image[0] for i in completed.iterations),
-    ]
-    pictures["overview"] = side_by_side(
-        [*row, last.rendered[0], relief[0], heat(last.image_log_sigma * last.coverage)[0]]
-    )
-    return pictures
+    hidden = tile(torch.where(hole[0] > 0, torch.ones(3, 1, 1), image[0]))
+    return {
+        "completed": completed.photo,
+        "uncertainty": uncertainty,
+        "albedo": tile(last.albedo[0]),
+        "texture": tile(last.texture[0]),
+        "shading": relief,
+        "views": views_of(completed, completer),
+        **{f"iteration{number}": picture for number, picture in enumerate(passes, 1)},
+        "overview": side_by_side([hidden, *passes, tile(last.rendered[0]), relief, uncertainty]),
+    }
 
 
-def heat(log_sigma: Tensor) -> Tensor:
-    """A map (N, 1, H, W) stretched over its own range, dark = certain, as (N, 3, H, W)."""
-    low, high = log_sigma.amin((2, 3), True), log_sigma.amax((2, 3), True)
-    level = (log_sigma - low) / (high - low).clamp(min=1e-6)
-    return torch.cat(
-        [(1.5 * level).clamp(0, 1), (1.5 * level - 0.5).clamp(0, 1), (3 * level - 2).clamp(0, 1)], 1
-    )
+def views_of(completed: PhotoCompletion, completer: FaceCompleter) -> Tile:
+    """The completed face from five viewpoints, in one row."""
+    views = render_views(completed.iterations[-1], completer.model, completer.atlas)
+    return side_by_side([tile(view) for view in views])
 
 
-def side_by_side(pictures: list[Tensor]) -> NDArray[np.uint8]:
-    """Pictures (3, H, W) of one height as one row."""
-    return as_uint8(torch.cat(pictures, -1))
+def side_by_side(tiles: list[Tile]) -> Tile:
+    """Tiles of one height as one row."""
+    return np.concatenate(tiles, 1)
 
 
-def as_uint8(picture: Tensor) -> NDArray[np.uint8]:
-    """(3, H, W) in [0, 1] to (H, W, 3) bytes."""
-    return (picture.detach().permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
-
-
-def write_pictures(folder: Path, pictures: dict[str, NDArray[np.uint8]], options: argparse.Namespace) -> None:
+def write_pictures(folder: Path, pictures: dict[str, Tile], options: argparse.Namespace) -> None:
     """PNG files (lossless, so that untouched pixels stay what they were) and what they were made with."""
     import cv2
 
