@@ -4,26 +4,73 @@ import argparse
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from facefill.errors import UserError
 
-DESCRIPTION = """3D-aware face completion: from raw face datasets to completed photographs.
+DESCRIPTION = """\
+3D-aware face completion: from raw face datasets to completed photographs.
 
-  facefill run demo                                  the whole chain on rendered faces, no licensed file
-  needed facefill run celeba_sample datasets.0.root=FOLDER  the same on CelebA photographs
-  facefill complete photo.png --mask mask.png --weights runs/demo/weights --out out/
+the whole chain on rendered faces, no licensed file needed:
+  facefill run demo
+the same on CelebA photographs:
+  facefill run celeba_sample datasets.0.root=FOLDER
+one photograph, with what that run trained:
+  facefill complete photo.png --mask mask.png --weights runs/demo/weights
 """
 
+
+@dataclass(frozen=True)
+class Verb:
+    """What a verb does, and a command that one could really give."""
+
+    purpose: str
+    example: str
+
+
+RUN = Verb(
+    "walk the whole chain of a config, skipping what is valid",
+    "facefill run demo seed=1 stages.inpaint.training.steps=2000",
+)
 KINDS = {
-    "synthesize": "render stand-ins for the datasets, in the layouts of their releases",
-    "shard": "align raw pictures and write them as WebDataset tars with a manifest",
-    "fit": "fit the morphable model to every picture of the shards",
-    "project": "unwrap texture, visibility and albedo into UV shards",
-    "train": "train the stages that are not trained yet",
-    "sweep": "search over the inpainter's settings",
-    "evaluate": "complete held-back pictures, measure, write the report",
+    "synthesize": Verb(
+        "render stand-ins for the datasets, in the layouts of their releases",
+        "facefill synthesize demo synthesis.celeba=500",
+    ),
+    "shard": Verb(
+        "align raw pictures and write them as WebDataset tars with a manifest",
+        "facefill shard celeba_sample datasets.0.root=/data/celeba",
+    ),
+    "fit": Verb(
+        "fit the morphable model to every picture of the shards",
+        "facefill fit demo output=runs/first",
+    ),
+    "project": Verb(
+        "unwrap texture, visibility and albedo into UV shards",
+        "facefill project demo output=runs/first",
+    ),
+    "train": Verb(
+        "train the stages that are not trained yet",
+        "facefill train demo stages.inpaint.training.workers=1",
+    ),
+    "sweep": Verb(
+        "search over the inpainter's settings",
+        "facefill sweep demo sweep.trials=8 sweep.steps=100",
+    ),
+    "evaluate": Verb(
+        "complete held-back pictures, measure, write the report",
+        "facefill evaluate demo evaluate.images=100",
+    ),
 }
+COMPLETE = Verb(
+    "complete a photograph under a mask",
+    "facefill complete photo.jpg --mask mask.png --landmarks points.txt",
+)
+VIEWS = Verb(
+    "draw the completed face from five viewpoints",
+    "facefill views photo.jpg --mask mask.png --landmarks points.txt",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,16 +80,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    run = verbs.add_parser("run", help="walk the whole chain of a config, skipping what is valid")
-    add_config_arguments(run)
-    for kind, purpose in KINDS.items():
-        verb = verbs.add_parser(kind, help=f"{purpose} (one arrow of `run`)")
-        add_config_arguments(verb)
+    def add(name: str, verb: Verb, note: str = "") -> argparse.ArgumentParser:
+        return verbs.add_parser(
+            name,
+            help=verb.purpose + note,
+            description=verb.purpose[0].upper() + verb.purpose[1:] + ".",
+            epilog=f"example:\n  {verb.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
 
-    complete = verbs.add_parser("complete", help="complete a photograph under a mask")
-    add_photo_arguments(complete)
-    views = verbs.add_parser("views", help="the completed face from five viewpoints")
-    add_photo_arguments(views)
+    add_config_arguments(add("run", RUN))
+    for kind, verb in KINDS.items():
+        add_config_arguments(add(kind, verb, " (one arrow of `run`)"))
+    add_photo_arguments(add("complete", COMPLETE))
+    add_photo_arguments(add("views", VIEWS))
     return parser
 
 
@@ -106,4 +157,16 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        print(f"facefill: {reason_of(error)}", file=sys.stderr)
+        return 2
     return 0
+
+
+def reason_of(error: OSError) -> str:
+    """`PATH: reason` in one line, or the last line of a failure that is not about a file."""
+    if error.filename is not None:
+        path = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return f"{path}: {error.strerror}"
+    lines = str(error).split("\n")
+    return next((line for line in reversed(lines) if line.strip()), type(error).__name__).strip()
