@@ -95,11 +95,16 @@ def inpaint(
 
 
 def blend(image: Tensor, hole: Tensor, rendered: Tensor, covered: Tensor) -> Tensor:
-    """The rendering inside the hole, the image outside; hole pixels that the mesh misses are filled from
-    around them.
+    """The rendering inside the hole without a seam, the image outside; (N, 3, H, W) as `image`.
+
+    What the rendering lacks on the visible face around the hole is continued smoothly into it and added, as
+    in seamless cloning (the paper pastes; log, 2026-11-22: +0.7 dB in the hole). Hole pixels that the mesh
+    misses are filled from around them. hole, covered (N, 1, H, W); pixels under the hole have no influence.
     """
+    seen = (1 - hole) * covered
+    lacking = fill_hidden((image - rendered) * seen, seen)
     inside = hole * covered
-    pasted = image * (1 - inside) + rendered * inside
+    pasted = torch.where(inside > 0, (rendered + lacking).clamp(0, 1), image)
     missed = hole * (1 - covered)
     if not bool(missed.any()):
         return pasted

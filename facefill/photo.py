@@ -18,16 +18,19 @@ from facefill.alignment import (
     resize_similarity,
 )
 from facefill.augmentation import ALIGNED, CENTRE, CROP
-from facefill.completion import ITERATIONS, Completion, complete
+from facefill.completion import ITERATIONS, Completion, blend, complete
 from facefill.errors import UserError
 from facefill.geometry.camera import transform_camera
 from facefill.geometry.reconstruction import Fit, reconstruct, shift_fit
-from facefill.geometry.texture import coverage, fill_hidden, render
+from facefill.geometry.texture import coverage, render
 from facefill.weights import FaceCompleter
 
 # Where the five points lie in CelebA's aligned pictures (178×218).
 CELEBA_ALIGNED_SIZE = (218, 178)
 CELEBA_ALIGNED_POINTS = ((69.5, 111.5), (108.0, 111.5), (88.5, 133.0), (72.5, 152.0), (105.5, 152.0))
+
+
+MARGIN = 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -148,22 +151,19 @@ def paste_back(
     Masked pixels that the face does not cover are filled from around them.
     """
     rows, columns = np.nonzero(mask)
-    top, left = max(int(rows.min()) - 8, 0), max(int(columns.min()) - 8, 0)
-    bottom, right = int(rows.max()) + 9, int(columns.max()) + 9
-    region = (
-        torch.from_numpy(np.ascontiguousarray(photo[top:bottom, left:right])).permute(2, 0, 1)[None] / 255
-    )
-    hole = torch.from_numpy(np.ascontiguousarray(mask[top:bottom, left:right]))[None, None].float()
+    around = (
+        MARGIN + (np.ptp(rows) + np.ptp(columns)) // 8
+    )  # of the face beside the hole, for a seamless blend
+    top, left = max(int(rows.min() - around), 0), max(int(columns.min() - around), 0)
+    window = (slice(top, int(rows.max() + around + 1)), slice(left, int(columns.max() + around + 1)))
+    region = torch.from_numpy(np.ascontiguousarray(photo[window])).permute(2, 0, 1)[None] / 255
+    hole = torch.from_numpy(np.ascontiguousarray(mask[window]))[None, None].float()
     fit = fit_in_photo(completion.fit, similarity, (left, top))
     mesh = reconstruct(fit, completer.model, completer.atlas, *region.shape[-2:])
     drawn = render(completion.texture, mesh.fragments, completer.model)
-    inside = hole * coverage(mesh.fragments)
-    region = torch.where(inside > 0, drawn, region)
-    missed = hole - inside
-    if bool(missed.any()):
-        region = torch.where(missed > 0, fill_hidden(region, 1 - missed), region)
+    region = blend(region, hole, drawn, coverage(mesh.fragments))
     out = photo.copy()
-    out[top:bottom, left:right] = (region[0].permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
+    out[window] = (region[0].permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
     return out
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from facefill.completion import complete, factorize, hide, inpaint
+from facefill.completion import blend, complete, factorize, hide, inpaint
 from facefill.geometry.reconstruction import fit_from_vector
 from facefill.metrics.image import psnr
 from facefill.networks.encoder import Encoder
@@ -89,3 +89,19 @@ def test_hole_pixels_off_the_mesh_are_filled_from_around() -> None:
         hide(batch["image"], hole), hole, factors, fit, KnowsTheAlbedo(model.mean_albedo[None]), model
     )
     assert (completion.image - batch["image"]).abs().max() < 0.05
+
+
+def test_a_rendering_that_is_too_dark_leaves_no_seam() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = 0.5 + 0.02 * torch.randn(1, 3, 64, 64, generator=generator)
+    hole = torch.zeros(1, 1, 64, 64)
+    hole[:, :, 20:40, 24:44] = 1
+    covered = torch.zeros(1, 1, 64, 64)
+    covered[:, :, 8:56, 8:56] = 1
+    rendered = (image - 0.2) * covered
+    blended = blend(hide(image, hole), hole, rendered, covered)
+    outside = (hole == 0).expand_as(image)
+    assert torch.equal(blended[outside], image[outside])
+    assert float((blended - image)[~outside].abs().mean()) < 0.02
+    hidden = torch.where(hole > 0, torch.rand(image.shape, generator=generator), image)
+    assert torch.equal(blend(hidden, hole, rendered, covered), blended)
