@@ -28,9 +28,8 @@ from facefill.weights import FaceCompleter
 # Where the five points lie in CelebA's aligned pictures (178×218).
 CELEBA_ALIGNED_SIZE = (218, 178)
 CELEBA_ALIGNED_POINTS = ((69.5, 111.5), (108.0, 111.5), (88.5, 133.0), (72.5, 152.0), (105.5, 152.0))
-
-
-MARGIN = 16  # pixels
+# Pixels around the hole that are drawn too: a seamless blend needs some of the face beside it.
+MARGIN = 16
 
 
 @dataclass(frozen=True)
