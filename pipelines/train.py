@@ -55,6 +55,10 @@ def train_stage(
     try:
         with ended(tracked):
             result = train_to_the_end(job, label, recorder)
+            if tracked is not None:
+                card = storage.join(job.weights_folder, "card.json")
+                tracked.log_bytes(storage.read_bytes(card), "card.json")
+                tracked.set_tag("weights", job.weights_folder)
     except KeyboardInterrupt:
         progress.drop(label)
         raise KeyboardInterrupt(
