@@ -10,13 +10,21 @@ import torch
 from torch import Tensor
 
 from facefill.completion import Completion
+from facefill.face_region import inside_polygon
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.reconstruction import Fit, reconstruct
 from facefill.geometry.texture import coverage, render
 from facefill.geometry.uv_atlas import UVAtlas
+from facefill.landmarks import MOUTH
 
 YAWS = (-50.0, -25.0, 0.0, 25.0, 50.0)  # degrees, five viewpoints as in the paper
 BACKGROUND = 0.93
+OUTER_LIPS = MOUTH[:12]
+MOUTH_COLOUR = (
+    0.23,
+    0.10,
+    0.10,
+)  # the mesh has no inside of the mouth, and a bright ground would shine through
 
 
 def render_views(
@@ -37,7 +45,11 @@ def render_views(
     mesh = reconstruct(fit, model, atlas, size, size)
     drawn = render(texture.expand(number, -1, -1, -1), mesh.fragments, model)
     covered = coverage(mesh.fragments)
-    return drawn * covered + BACKGROUND * (1 - covered)
+    lips = mesh.projected[:, model.landmarks[list(OUTER_LIPS)], :2]
+    inside = torch.stack([inside_polygon(outline, size, size) for outline in lips])[:, None]
+    mouth = torch.tensor(MOUTH_COLOUR, device=drawn.device).view(1, 3, 1, 1)
+    ground = torch.where(inside, mouth, torch.full_like(drawn, BACKGROUND))
+    return drawn * covered + ground * (1 - covered)
 
 
 def turned(fit: Fit, yaws: tuple[float, ...], size: int) -> Fit:

@@ -8,6 +8,7 @@ from facefill.metrics.image import psnr
 from facefill.networks.encoder import Encoder
 from facefill.networks.sym_unet import SymUNet
 from tests.support.faces import make_batch, model_and_atlas
+from tests.support.inpainters import KnowsTheAlbedo
 
 
 def hole_of(count: int, size: int) -> torch.Tensor:
@@ -44,17 +45,6 @@ def test_pixels_outside_the_hole_stay_equal_and_the_second_pass_differs() -> Non
     assert torch.equal(second.image[outside], image[outside])
     assert not torch.equal(first.image, second.image)
     assert not bool((second.image[~outside] == 0.5).all())
-
-
-class KnowsTheAlbedo(torch.nn.Module):
-    """An inpainter that answers with the true albedo."""
-
-    def __init__(self, albedo: torch.Tensor) -> None:
-        super().__init__()
-        self.albedo = albedo
-
-    def forward(self, albedo: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.albedo.expand_as(albedo), torch.zeros_like(visible)
 
 
 def test_with_the_true_albedo_and_fit_the_hole_is_filled_with_the_truth() -> None:
