@@ -74,11 +74,11 @@ def s3_server(tmp_path_factory) -> Iterator[dict[str, str]]:
 
 def wait_until_ready(endpoint: str, process: subprocess.Popen, log: Path) -> None:
     """Until a signed put works; the port is open earlier than that."""
-    import boto3
+    import botocore.session
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client = boto3.client(
+    client = botocore.session.get_session().create_client(
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
