@@ -1,7 +1,7 @@
 """Complete held-back faces behind holes of every size and measure it, ours beside fills without learning.
 
 Picture i gets a rectangle cut to its face whose mask ratio lies in decile i mod 10, drawn from (seed, i): the
-same pictures and seed give the same holes, and every decile holds equally many. All images are rounded to
+same pictures and seed give the same holes, and the deciles fill evenly. All images are rounded to
 8 bits before they are measured, as if they had been saved. Regions: the whole 224 crop, the face (visible
 part and hole), the hole.
 """

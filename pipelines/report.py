@@ -40,6 +40,7 @@ CONVENTIONS = (
     "SSIM map over its pixels.",
     "LPIPS: AlexNet, version 0.1, input in [-1, 1]; a region's value is the mean of the enlarged distance "
     "maps over its pixels.",
+    "Mirror fill takes its axis from landmarks of the whole picture's fit, which no other method sees.",
     "Intervals: 95 % bootstrap over pictures; differences are paired by picture.",
 )
 
