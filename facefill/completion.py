@@ -42,9 +42,8 @@ class Completion:
     """One pass of the method.
 
     image (N, 3, H, W): blended; rendered (N, 3, H, W) and coverage (N, 1, H, W): the whole completed face;
-    albedo, texture
-    (N, 3, 192, 256); log_sigma (N, 1, 192, 256) and image_log_sigma (N, 1, H, W): uncertainty; factors:
-    what went in.
+    albedo, texture (N, 3, 192, 256); log_sigma (N, 1, 192, 256) and image_log_sigma (N, 1, H, W): the
+    uncertainty; factors and fit: what went in.
     """
 
     image: Tensor
@@ -69,8 +68,9 @@ def fit_from_encoder(output: EncoderOutput) -> Fit:
 
 
 def factorize(image: Tensor, hole: Tensor, fit: Fit, model: MorphableModel, atlas: UVAtlas) -> Factors:
-    """Image and hole to UV albedo (facts 2.2, steps 5-8). A texel is known if no hole pixel takes part
-    in its sample.
+    """Image (N, 3, H, W) and hole (N, 1, H, W) to UV albedo (paper Fig. 3b).
+
+    A texel is known if no hole pixel takes part in its sample.
     """
     height, width = image.shape[-2:]
     mesh = reconstruct(fit, model, atlas, height, width)
@@ -83,7 +83,7 @@ def factorize(image: Tensor, hole: Tensor, fit: Fit, model: MorphableModel, atla
 def inpaint(
     image: Tensor, hole: Tensor, factors: Factors, fit: Fit, inpainter: Inpainter, model: MorphableModel
 ) -> Completion:
-    """Complete the albedo, shade, render and blend (facts 2.2, steps 9-11)."""
+    """Complete the albedo, shade, render and blend (paper Fig. 3); image and hole as for `factorize`."""
     mesh = factors.reconstruction
     albedo, log_sigma = inpainter(factors.albedo * factors.known, factors.known)
     texture = (albedo * mesh.shading).clamp(0, 1)

@@ -85,10 +85,9 @@ class InpaintLossWeights:
 class InpaintConfig:
     """Sym-UNet against PyramidGAN.
 
-    `geometry`: whose shape, pose and light the masked albedo is made with. `fit` takes the stored fit of
-    the whole
-    image (the release trains so); `encoder` runs the encoder on the masked image, which is what a test
-    image gets.
+    geometry: whose shape, pose and light the masked albedo is made with. `fit` takes the stored fit of the
+    whole image (the release trains so); `encoder` runs the encoder on the masked image, which is what a test
+    image gets. encoder_width: the width of stage `morphable`.
     """
 
     width: float = 1.0

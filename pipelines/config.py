@@ -36,16 +36,12 @@ class SynthesisConfig:
 class DatasetConfig:
     """One dataset in its released layout.
 
-    root: folder or URL; empty takes the synthesized one of the same source. landmarks: URL of a csv with
-    68 points per
-    picture. undetected: what to do with its rows marked as guessed. split: the official partition or by
-    identity, where
-    `held_out` is the share of identities (or of files, where identities are unknown) kept for validation
-    and for test each.
-    ground_truth: name of the morphable model that the dataset's own coefficients belong to, if any.
-    celeba: CelebA's own
-    folder, from which CelebAMask-HQ takes partition and identities. fit: whether its faces are fitted and
-    projected.
+    root: folder or URL; empty takes the synthesized one of the same source. landmarks: URL of a csv with 68
+    points per picture. undetected: what to do with its rows marked as guessed. split: the official partition,
+    or by identity, where `held_out` is the share of identities (or of files, where identities are unknown)
+    kept for validation and for test each. ground_truth: name of the morphable model that the dataset's own
+    coefficients belong to, if any. celeba: CelebA's own folder, from which CelebAMask-HQ takes partition and
+    identities. fit: whether its faces are fitted and projected.
     """
 
     name: str

@@ -65,6 +65,8 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
     name = dataset.name
     shards = storage.join(config.output, "shards", name)
     fits = storage.join(config.output, "fits", name)
+    # what happens to the shards afterwards does not change their bytes
+    reading = {key: value for key, value in asdict(dataset).items() if key not in ("fit", "ground_truth")}
 
     def shard(_: Outcomes) -> Outcome:
         from pipelines.listing import list_dataset
@@ -77,7 +79,7 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
             listing,
             shards,
             samples_per_shard=config.shard.samples_per_shard,
-            config={"dataset": asdict(dataset)},
+            config={"dataset": reading},
             workers=config.shard.workers,
             on_progress=counted(progress, f"shard {name}"),
         )
@@ -109,7 +111,7 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
         return outcome_of(manifest)
 
     model = asset_checksum()
-    settings = [asdict(dataset), config.shard.samples_per_shard, SHARD_FORMAT]
+    settings = [reading, config.shard.samples_per_shard, SHARD_FORMAT]
     steps = [Step(f"shard {name}", "shard", settings, () if dataset.root else ("synthesize",), shard)]
     if dataset.fit:
         fitting = [dataset.ground_truth, FIT_FORMAT, model]
@@ -175,12 +177,17 @@ def parents_of(config: RunConfig, stage: str) -> tuple[str, ...]:
     return ()
 
 
+def inputs_of(config: RunConfig, stage: str) -> tuple[str, ...]:
+    """The steps that make a stage's data and its parents."""
+    data = (data_step(config, name) for name in training_of(config, stage).data)
+    return (*data, *(f"train {parent}" for parent in parents_of(config, stage)))
+
+
 def train_step(config: RunConfig, stage: str, progress: Progress) -> Step:
     """Training one stage."""
     training = training_of(config, stage)
     identity = identity_of(config, stage)
-    parents = parents_of(config, stage)
-    needs = (*(data_step(config, name) for name in training.data), *(f"train {parent}" for parent in parents))
+    needs = inputs_of(config, stage)
 
     def work(outcomes: Outcomes) -> Outcome:
         from pipelines.training import train
@@ -217,12 +224,8 @@ def refuse_other_stages(config: RunConfig) -> None:
 
 def sweep_step(config: RunConfig, progress: Progress) -> Step:
     """The search over the inpainter's settings, on the parents of stage `inpaint`."""
-    stage = "inpaint"
-    training = training_of(config, stage)
-    needs = (
-        *(data_step(config, name) for name in training.data),
-        *(f"train {parent}" for parent in parents_of(config, stage)),
-    )
+    identity = identity_of(config, "inpaint")
+    needs = inputs_of(config, "inpaint")
 
     def work(outcomes: Outcomes) -> Outcome:
         from pipelines.training import sweep
@@ -230,9 +233,7 @@ def sweep_step(config: RunConfig, progress: Progress) -> Step:
         job_digest = digest(identity, [outcomes[name]["digest"] for name in needs])
         return sweep(config, job_digest, progress)
 
-    identity = identity_of(config, stage)
-    settings = [asdict(config.sweep), identity]
-    return Step("sweep", "sweep", settings, needs, work)
+    return Step("sweep", "sweep", [asdict(config.sweep), identity], needs, work)
 
 
 def evaluate_step(config: RunConfig, progress: Progress) -> Step:

@@ -1,8 +1,8 @@
 """The training stages of the paper, each in plain torch: fields, networks, losses, step, metrics.
 
 A stage knows no cluster. What it needs of one arrives as a function: `synchronize` averages the gradients
-over the
-ranks before an optimizer steps. Batches are dictionaries of tensors as `facefill.samples.collate` makes them.
+over the ranks before an optimizer steps. Batches are dictionaries of tensors as `facefill.samples.collate`
+makes them.
 """
 
 from collections.abc import Callable, Iterable

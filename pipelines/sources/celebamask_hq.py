@@ -34,7 +34,6 @@ PICTURE_FOLDER = "CelebA-HQ-img"
 PARTS_FOLDER = "CelebAMask-HQ-mask-anno"
 LABELS_FOLDER = "CelebAMask-HQ-mask"
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
-PICTURES_PER_FOLDER = 2000
 # The official partition is by CelebA file number (facts sheet 11.1).
 FIRST_VALIDATION, FIRST_TEST = 162771, 182638
 

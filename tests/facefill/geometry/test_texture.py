@@ -113,8 +113,6 @@ def test_visibility_agrees_with_casting_a_ray_at_every_texel():
 
 def test_the_far_cheek_of_a_turned_head_receives_nothing_from_the_nose():
     model, atlas = small_model_and_atlas()
-    x, y = ((model.uv - torch.tensor([127.5, 95.5])) / torch.tensor([110.0, -90.0])).unbind(1)
-    nose = (x.abs() < 0.2) & (y > -0.5) & (y < 0.25)
     rows, columns = torch.meshgrid(torch.arange(192.0), torch.arange(256.0), indexing="ij")
     far = (columns < 127.5 - 110 * 0.28) | (columns > 127.5 + 110 * 0.28)
     red_nose = (~far).float()[None, None] * ((rows - 95.5).abs() < 60)
@@ -125,7 +123,7 @@ def test_the_far_cheek_of_a_turned_head_receives_nothing_from_the_nose():
         distant = (columns < 127.5 - 110 * 0.4) | (columns > 127.5 + 110 * 0.4)
         assert (uv_map[0, 0][distant] > 0.02).sum() == 0
         leaked += int(((visible[0, 0] == 0) & distant & atlas.face).sum())
-    assert nose.any() and leaked > 1000
+    assert leaked > 1000
 
 
 def test_what_lies_outside_the_image_is_not_visible():
