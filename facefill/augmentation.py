@@ -84,7 +84,7 @@ def crop(batch: Batch, offsets: list[tuple[int, int]]) -> Batch:
 
 
 def rectangles(batch: Batch, share: float = 1.0) -> Tensor:
-    """(N, 1, 224, 224) random rectangles (facts 7.1), 1 = missing; a sample gets one with probability
+    """(N, 1, 224, 224) random rectangles (authors' release), 1 = missing; a sample gets one with probability
     `share`.
     """
     holes = []

@@ -72,7 +72,7 @@ class SegmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InpaintLossWeights:
-    """All 1 with a gradient penalty of 10 in the authors' release (facts 4.2)."""
+    """All 1 with a gradient penalty of 10 in the authors' release."""
 
     albedo: float = 1.0
     symmetry: float = 1.0

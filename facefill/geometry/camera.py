@@ -1,8 +1,7 @@
 """Weak perspective: from the model frame (micrometres, y up) to pixels (y down).
 
 r = R·v ; column = scale·r_x + t_x ; row = t_y - scale·r_y ; depth = r_z in unscaled micrometres, larger =
-nearer. Pixel centres are integers. The y-up model frame is left behind here and nowhere else (facts sheet
-2.2, 3).
+nearer. Pixel centres are integers. The y-up model frame is left behind here and nowhere else.
 """
 
 from dataclasses import dataclass

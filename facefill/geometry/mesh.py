@@ -11,7 +11,7 @@ from facefill.geometry.shapes import check_shape
 def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     """Unit outward normals (N, V, 3) of vertices (N, V, 3) with triangles (F, 3).
 
-    Area-weighted mean of the incident face normals (facts 2.5 uses the plain mean; area weights are steadier
+    Area-weighted mean of the incident face normals (the release takes the plain mean; areas are steadier
     on slivers). Differentiable; the sums of a vertex run in the fixed order of the triangles, so two runs
     agree to the last bit. A vertex without area gets the zero vector.
     """

@@ -1,7 +1,7 @@
 """A linear face model: mean, identity and expression bases, landmarks, mirror pairs, texel coordinates.
 
-The networks see standardised coefficients: 199 of identity and 29 of expression, unit variance (facts 3 and
-10.4). Vertices in micrometres: x to the image's right for a frontal face, y up, z out of the face.
+The networks see standardised coefficients: 199 of identity and 29 of expression, unit variance. Vertices in
+micrometres: x to the image's right for a frontal face, y up, z out of the face.
 """
 
 import hashlib

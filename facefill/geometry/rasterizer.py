@@ -7,8 +7,7 @@ silhouettes.
 Ids are the same bit for bit on every device and in both implementations: vertices are snapped to 1/4096
 pixel so that edge functions are whole numbers below 2^53 (exact in float64); a pixel centre on a shared
 edge belongs to exactly one triangle; depth is one rounding rule in float32; equal depths go to the smaller
-id. Back faces (clockwise as seen) are culled. Pixel centres are integers. Larger depth is nearer (facts
-sheet 2.6).
+id. Back faces (clockwise as seen) are culled. Pixel centres are integers. Larger depth is nearer.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Rotations as Euler angles, matrices and unit quaternions.
 
 R = Rx·Ry·Rz of (pitch, yaw, roll) in radians, with Rx = [1 0 0; 0 c s; 0 -s c], Ry = [c 0 -s; 0 1 0; s 0 c]
-and Rz = [c s 0; -s c 0; 0 0 1], as in the 300W-LP files (facts sheet 10.3). R acts on column vectors.
+and Rz = [c s 0; -s c 0; 0 0 1], as in the 300W-LP files. R acts on column vectors.
 """
 
 import torch

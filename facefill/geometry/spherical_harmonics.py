@@ -1,6 +1,6 @@
 """Shading by nine spherical harmonics per colour channel, for Lambertian skin.
 
-shading = basis(normal) · illumination, with the attenuated basis of facts sheet 2.5; normals are in the
+shading = basis(normal) · illumination, with the attenuated basis of the release; normals are in the
 camera frame (x right, y up, z to the camera), so the light stays with the photograph when the head turns.
 """
 

@@ -1,8 +1,7 @@
 """Colour between image and UV atlas: unwrap (image to UV) with a true depth test, render (UV to image).
 
 Both sample bilinearly at exact sub-pixel positions: a texel's place in the image is its triangle's
-interpolated projection, a pixel's place in the atlas its fragment's interpolated UV. Paper Fig. 3b; facts
-sheet 2.3.
+interpolated projection, a pixel's place in the atlas its fragment's interpolated UV. Paper Fig. 3b.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """The UV atlas: which triangle covers each texel; 192 x 256, mirror-symmetric about column 127.5.
 
 Only the image-left half is rasterized; the other half is its mirror image texel by texel, so that flip_uv is
-the exact mirror map (the released map is off by one texel, facts 2.3).
+the exact mirror map (the released map is off by one texel).
 """
 
 from dataclasses import dataclass, fields

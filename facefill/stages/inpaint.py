@@ -83,7 +83,7 @@ class InpaintStage:
         return fit_from_encoder(output)
 
     def completion_losses(self, example: Batch, whole: Factors, completion: Completion) -> dict[str, Tensor]:
-        """Albedo, symmetry and image terms that have a weight (facts 4.2)."""
+        """Albedo, symmetry and image terms that have a weight (authors' release)."""
         weights = self.config.loss_weights
         image = example["image"]
         terms = {}
@@ -209,7 +209,7 @@ class InpaintStage:
 
 
 def face_holes(example: Batch, region: Tensor) -> Tensor:
-    """Random rectangles, cut to the region where holes may lie (facts 7.1, 7.2)."""
+    """Random rectangles, cut to the region where holes may lie (authors' release)."""
     return rectangles(example) * (region > 0).float()
 
 

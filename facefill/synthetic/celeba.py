@@ -1,8 +1,7 @@
 """CelebA as it is released: in-the-wild and aligned pictures, annotation lists, the official partition.
 
 Beside it lies landmarks68.csv with 68 points per in-the-wild picture, as a user's landmark detector writes
-them. People keep to one part of the partition; a person's pictures are scattered over its numbers (facts
-sheet 11.1).
+them. People keep to one part of the partition; a person's pictures are scattered over its numbers.
 """
 
 import math

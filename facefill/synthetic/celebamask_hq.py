@@ -1,7 +1,6 @@
 """CelebAMask-HQ as it is released: 1024 pictures, a 512 PNG per part, mapping, pose and attribute lists.
 
-Each picture is one of the CelebA plan's, taken again at high resolution in the CelebA-HQ frame (facts sheet
-11.2, 11.3).
+Each picture is one of the CelebA plan's, taken again at high resolution in the CelebA-HQ frame.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Codes of what a pixel of a written picture shows: the parts of CelebAMask-HQ in its own painting order.
 
-The order is that of the released annotation (facts sheet 11.3): 0 is the background, later parts lie on
+The order is that of the released annotation: 0 is the background, later parts lie on
 earlier ones. Left and right are the person's own, as in that annotation: LEFT_EYE is drawn on the image's
 right.
 """

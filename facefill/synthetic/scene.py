@@ -11,7 +11,7 @@ from facefill.geometry.spherical_harmonics import sh_basis
 from facefill.synthetic.arrays import Floats, floats
 
 # A unit white light from one direction has these harmonics, times the basis at that direction without its
-# attenuation by surface (facts sheet 2.5 keeps π out of the constant term, hence 1/π on the others).
+# attenuation by surface (the basis keeps π out of the constant term, hence 1/π on the others).
 BAND = floats([1, *[1 / math.pi] * 3, *[1 / math.pi] * 5])
 PEAK = 0.3381  # shading of the surface that faces such a light
 

@@ -1,5 +1,4 @@
-"""300W-3D as it is released: AFW, HELEN, IBUG and LFPW with a .jpg and a .mat per face (facts sheet 10.2,
-10.3).
+"""300W-3D as it is released: AFW, HELEN, IBUG and LFPW with a .jpg and a .mat per face.
 
 The coefficients are those of the default morphable model, multiplied by sigma as in the release; Tex_Para
 belongs to the Basel model's texture basis, which has no counterpart here, and is zero.

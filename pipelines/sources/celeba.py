@@ -1,7 +1,7 @@
 """CelebA in its released layout, in both variants.
 
 `in_the_wild` is Img/img_celeba with list_landmarks_celeba, `aligned` is Img/img_align_celeba (178 x 218) with
-list_landmarks_align_celeba; lists lie in Anno/ and Eval/, or beside the pictures' folder (facts sheet 11.1).
+list_landmarks_align_celeba; lists lie in Anno/ and Eval/, or beside the pictures' folder.
 A csv with 68 landmarks per picture, in the variant's own pixels, may replace the five points.
 """
 

@@ -1,4 +1,4 @@
-"""CelebAMask-HQ: 1024 x 1024 pictures and their face parsing (facts sheet 11.3).
+"""CelebAMask-HQ: 1024 x 1024 pictures and their face parsing.
 
 Pictures are CelebA-HQ-img/{i}.jpg; labels are one PNG per part, CelebAMask-HQ-mask-anno/{i //
 2000}/{i:05d}_{part}.png, or one label map per picture, CelebAMask-HQ-mask/{i}.png. The mapping file leads to
@@ -34,7 +34,7 @@ PICTURE_FOLDER = "CelebA-HQ-img"
 PARTS_FOLDER = "CelebAMask-HQ-mask-anno"
 LABELS_FOLDER = "CelebAMask-HQ-mask"
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
-# The official partition is by CelebA file number (facts sheet 11.1).
+# The official partition is by CelebA file number.
 FIRST_VALIDATION, FIRST_TEST = 162771, 182638
 
 

@@ -1,4 +1,4 @@
-"""300W-3D, 300W-LP and AFLW2000-3D: folders of .jpg with a .mat of the same name (facts sheet 10.2, 10.3).
+"""300W-3D, 300W-LP and AFLW2000-3D: folders of .jpg with a .mat of the same name.
 
 The files count pixels from 1 (MATLAB) and their camera has y up: column = X_x, row = height + 1 - X_y. Here
 pixels count from 0 and the translation's y points down, so t_x becomes t_x - 1 and t_y becomes height - t_y.

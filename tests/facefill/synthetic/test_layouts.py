@@ -31,7 +31,7 @@ def test_part_codes_are_the_releases_labels() -> None:
 
 
 def test_mat_fields_and_projection(sitter: Sitter, scene: Scene, portrait: Portrait) -> None:
-    """What a reader of the release computes from the .mat lands on pt2d (facts sheet 10.2, 10.3)."""
+    """What a reader of the release computes from the .mat lands on pt2d."""
     stored = scipy.io.loadmat(
         io.BytesIO(three_hundred_w.mat_file(three_hundred_w.fields_of(sitter, scene, portrait)))
     )
