@@ -79,6 +79,7 @@ def _face_of(head: HeadModel) -> MorphableModel:
         mirror=_face_ids(head)[head.mirror[chosen]],
         uv=torch.from_numpy((asset.uv / STEPS_PER_TEXEL).astype(np.float32)),
         mean_albedo=torch.from_numpy(paint_albedo(_regions(head), Palette()).astype(np.float32)),
+        albedo_basis=torch.zeros(0, 3, 192, 256),
     )
 
 

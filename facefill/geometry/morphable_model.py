@@ -31,7 +31,8 @@ class MorphableModel:
     1; identity_sigma (199,) and expression_sigma (29,), root mean square vertex displacement in µm of that
     coefficient; triangles (F, 3) int64, counter-clockwise from outside; landmarks (68,) int64 vertex ids in
     iBUG order; mirror (V,) int64 partner of each vertex; uv (V, 2) float32 [column, row] in texels of the 192
-    x 256 atlas, pixel centres at integers; mean_albedo (3, 192, 256) in [0, 1].
+    x 256 atlas, pixel centres at integers; mean_albedo (3, 192, 256) in [0, 1]; albedo_basis (A, 3, 192,
+    256), one standard deviation each, where A may be 0.
     """
 
     name: str
@@ -45,6 +46,7 @@ class MorphableModel:
     mirror: Tensor
     uv: Tensor
     mean_albedo: Tensor
+    albedo_basis: Tensor
 
     def __post_init__(self) -> None:
         check_shape("mean", self.mean, "V", 3)
@@ -58,6 +60,7 @@ class MorphableModel:
         check_shape("mirror", self.mirror, vertex_count)
         check_shape("uv", self.uv, vertex_count, 2)
         check_shape("mean_albedo", self.mean_albedo, 3, UV_ROWS, UV_COLUMNS)
+        check_shape("albedo_basis", self.albedo_basis, "A", 3, UV_ROWS, UV_COLUMNS)
 
     def to(self, device: torch.device | str) -> "MorphableModel":
         """The same model with its tensors on `device`."""

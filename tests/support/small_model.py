@@ -34,6 +34,7 @@ def small_model_and_atlas() -> tuple[MorphableModel, UVAtlas]:
         mirror=torch.arange(ROWS * COLUMNS).view(ROWS, COLUMNS).flip(1).flatten(),
         uv=_uv(x, y),
         mean_albedo=_albedo(),
+        albedo_basis=torch.zeros(0, 3, 192, 256),
     )
     return model, build_atlas(model)
 

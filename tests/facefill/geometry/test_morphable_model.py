@@ -46,6 +46,7 @@ def small_model(pure: bool) -> MorphableModel:
         mirror=mirror,
         uv=torch.zeros(VERTICES, 2),
         mean_albedo=torch.full((3, 192, 256), 0.5),
+        albedo_basis=torch.full((2, 3, 192, 256), 0.1),
     )
 
 
