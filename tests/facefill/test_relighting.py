@@ -1,0 +1,52 @@
+"""Relighting: the face changes as the lamp says, everything else stays bit for bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from facefill.geometry.spherical_harmonics import shade
+from facefill.geometry.texture import coverage
+from facefill.relighting import DIRECTIONS, light_from, relight
+from tests.support.faces import draw, model_and_atlas, random_fit
+
+
+def test_nothing_outside_the_face_changes_and_the_face_does() -> None:
+    model, atlas = model_and_atlas()
+    fit = random_fit(2, seed=3)
+    image, mesh = draw(fit, model, atlas)
+    relit = relight(image, fit, light_from(fit, DIRECTIONS["left"]), model, atlas)
+    outside = (coverage(mesh.fragments) == 0).expand_as(image)
+    assert torch.equal(relit[outside], image[outside])
+    assert float((relit - image)[~outside].abs().mean()) > 0.03
+
+
+def test_the_same_light_changes_nothing_anywhere() -> None:
+    model, atlas = model_and_atlas()
+    fit = random_fit(1, seed=4)
+    image, _ = draw(fit, model, atlas)
+    assert float((relight(image, fit, fit.illumination, model, atlas) - image).abs().max()) < 1e-6
+
+
+def test_it_is_the_face_as_the_other_light_would_draw_it() -> None:
+    model, atlas = model_and_atlas()
+    fit = random_fit(1, seed=5)
+    other = light_from(fit, DIRECTIONS["above"], part=0.4)
+    image, mesh = draw(fit, model, atlas)
+    wanted, _ = draw(replace(fit, illumination=other), model, atlas)
+    relit = relight(image, fit, other, model, atlas)
+    inner = -torch.nn.functional.max_pool2d(-coverage(mesh.fragments), 21, 1, 10) > 0
+    unclipped = (inner & (image < 0.99).all(1, keepdim=True)).expand_as(image)
+    assert float((relit - wanted)[unclipped].abs().mean()) < 0.004
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_a_lamp_is_brightest_where_it_stands_and_keeps_what_faces_the_camera(name: str) -> None:
+    fit = random_fit(1, seed=6)
+    light = light_from(fit, DIRECTIONS[name])
+    towards = torch.nn.functional.normalize(torch.tensor(DIRECTIONS[name]), dim=0)
+    camera = torch.tensor((0.0, 0.0, 1.0))
+    normals = torch.stack((towards, -towards, camera))[None]
+    lit = shade(normals, light)[0]
+    assert bool((lit[0] > lit[1]).all())
+    assert torch.allclose(lit[2], shade(normals, fit.illumination)[0, 2], atol=1e-5)
