@@ -51,8 +51,8 @@ def relight(
 def light_from(fit: Fit, direction: tuple[float, float, float], part: float = 0.6) -> Tensor:
     """(N, 3, 9) a lamp in `direction` (x right, y up, z to the camera) with the tint of the fit's own light.
 
-    part in [0, 1]: the lamp's share, the rest comes from everywhere. What faces the camera keeps its
-    brightness.
+    part in [0, 1]: the lamp's share, the rest comes from everywhere. Skin half-way between the lamp and the
+    camera keeps about its brightness: kept towards the camera, a lamp from the side would burn the cheek out.
     """
     towards_camera = fit.illumination.new_tensor((0.0, 0.0, 1.0)).expand(len(fit.illumination), 1, 3)
     brightness = shade(towards_camera, fit.illumination)[:, 0]  # (N, 3)
@@ -63,4 +63,4 @@ def light_from(fit: Fit, direction: tuple[float, float, float], part: float = 0.
     for place, coordinate in ((1, z), (2, y), (3, x)):
         lamp[..., place] = part * coordinate / LINEAR
     facing = (1 - part) + part * z
-    return lamp * (brightness / facing)[..., None]
+    return lamp * (2 * brightness / (1 + facing))[..., None]
