@@ -72,12 +72,15 @@ class Rejected:
 
 @dataclass(frozen=True)
 class ShardFile:
-    """One tar of the set, as `wids` wants to know it."""
+    """One tar of the set, as `wids` wants to know it; sha256 is the checksum that is read back fastest, "" in
+    sets of before it was kept.
+    """
 
     url: str
     md5sum: str
     nsamples: int
     filesize: int
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

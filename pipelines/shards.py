@@ -131,7 +131,8 @@ def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> str:
     with storage.open(tar_url, "wb") as file:
         stream = _Measured(file)
         _write_tar(stream, prepare(piece.items), piece, rows, rejected)
-    written = ShardFile(piece.shard, stream.md5.hexdigest(), len(rows), stream.size)
+    checksums = {"md5sum": stream.md5.hexdigest(), "sha256": stream.sha256.hexdigest()}
+    written = ShardFile(url=piece.shard, nsamples=len(rows), filesize=stream.size, **checksums)
     if not rows:
         storage.remove(tar_url)
     text = part_as_json(Part(digest, written if rows else None, tuple(rows), tuple(rejected)))
@@ -153,8 +154,12 @@ def _write_tar(
             if isinstance(sample, Rejected):
                 rejected.append(sample)
                 continue
-            offsets = _member_offsets(writer.tarstream.offset, sample.members)
+            offsets, end = _member_offsets(writer.tarstream.offset, sample.members)
             writer.write({"__key__": sample.key, **sample.members})
+            if (
+                writer.tarstream.offset != end
+            ):  # a long name, or one that is not ASCII, takes blocks of its own
+                raise UserError(f"{sample.source}: the key {sample.key} does not fit a tar header; rename it")
             names = sorted(sample.members)
             row = Row(
                 key=sample.key,
@@ -174,23 +179,27 @@ def _write_tar(
             rows.append(row)
 
 
-def _member_offsets(start: int, members: Mapping[str, bytes]) -> list[int]:
-    """Where each member's bytes will lie: in the writer's order a header block, then whole data blocks."""
+def _member_offsets(start: int, members: Mapping[str, bytes]) -> tuple[list[int], int]:
+    """Where each member's bytes will lie, and the end: in the writer's order a header block, then whole data
+    blocks.
+    """
     offsets = []
     for name in sorted(members):
         offsets.append(start + TAR_BLOCK)
         start += TAR_BLOCK + -(-len(members[name]) // TAR_BLOCK) * TAR_BLOCK
-    return offsets
+    return offsets, start
 
 
 class _Measured:
-    """A file that only grows, with its checksum and size."""
+    """A file that only grows, with its checksums and size."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.md5, self.size = file, hashlib.md5(usedforsecurity=False), 0
+        self.file, self.size = file, 0
+        self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
 
     def write(self, data: bytes) -> int:
         self.md5.update(data)
+        self.sha256.update(data)
         self.size += len(data)
         return self.file.write(data)
 

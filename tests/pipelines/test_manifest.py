@@ -61,7 +61,7 @@ def test_index_has_the_wids_layout(tmp_path):
     index = json.loads((tmp_path / "index.json").read_text())
     assert index["__kind__"] == "wids-shard-index-v1" and index["wids_version"] == 1
     assert index["shardlist"] == [
-        {"url": "celeba-train-000000.tar", "md5sum": "0" * 32, "nsamples": 1, "filesize": 10240}
+        {"url": "celeba-train-000000.tar", "md5sum": "0" * 32, "nsamples": 1, "filesize": 10240, "sha256": ""}
     ]
 
 
