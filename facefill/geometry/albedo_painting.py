@@ -20,8 +20,8 @@ from facefill.geometry.uv_atlas import UVAtlas, flip_uv, uv_from_vertices
 Field = NDArray[np.float64]
 # The middle line of the image-right brow, the same points as landmarks 22..26: x, y and half thickness in
 # decimetres.
-BROW_X = (0.135, 0.27, 0.395, 0.50, 0.60)
-BROW_Y = (0.310, 0.355, 0.375, 0.355, 0.290)
+BROW_X = (0.125, 0.246, 0.367, 0.472, 0.566)
+BROW_Y = (0.326, 0.366, 0.380, 0.346, 0.311)
 BROW_HALF = (0.030, 0.040, 0.034, 0.026, 0.010)
 EYE_CENTRE = (0.305, 0.187)
 NOSTRIL, NOSTRIL_RADII = (0.093, -0.228, 0.845), (0.034, 0.030, 0.036)
@@ -155,7 +155,7 @@ def _brow(side: Field, y: Field) -> Field:
     middle = np.interp(side, BROW_X, BROW_Y)
     half = np.interp(side, BROW_X, BROW_HALF)
     off = (y - middle) / half
-    inside = _ramp(np.abs(off), 1.25, 0.45) * _ramp(side, 0.10, 0.17) * _ramp(side, 0.63, 0.55)
+    inside = _ramp(np.abs(off), 1.25, 0.45) * _ramp(side, 0.08, 0.14) * _ramp(side, 0.61, 0.53)
     lean = side - 0.5 * (y - middle)
     strokes = 0.88 + 0.07 * np.sin(173 * lean) + 0.05 * np.sin(311 * lean + 40 * y)
     return inside * strokes

@@ -277,7 +277,7 @@ def test_the_model_is_the_one_that_weights_and_fits_were_made_for(model: Morphab
     assert geometry.hexdigest() == GEOMETRY
 
 
-GEOMETRY = "f95cb0b13d9f454a2484f7ddcb101b9056504332a37b011c1ba05f0f43030faf"
+GEOMETRY = "24486e8e67784c85ce3f77fd699d2baa9bcb2a496ce327272608b5de783df510"
 
 
 def test_the_asset_has_no_pickle_and_stays_small() -> None:
