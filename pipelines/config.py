@@ -21,6 +21,19 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The morphable model of all steps; `facefill models` says which files each kind needs.
+
+    path: those files, on the machine that starts the run (`saved`: any URL); landmarks: a file that names the
+    68 vertices of models that do not name them.
+    """
+
+    kind: Literal["default", "ict", "bfm2009", "statismo", "saved"] = "default"
+    path: str = ""
+    landmarks: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
     """Rendered stand-ins for the released datasets, written in their layouts. Counts of pictures; 0
     writes none.
@@ -40,8 +53,9 @@ class DatasetConfig:
     points per picture. undetected: what to do with its rows marked as guessed. split: the official partition,
     or by identity, where `held_out` is the share of identities (or of files, where identities are unknown)
     kept for validation and for test each. ground_truth: name of the morphable model that the dataset's own
-    coefficients belong to, if any. celeba: CelebA's own folder, from which CelebAMask-HQ takes partition and
-    identities. fit: whether its faces are fitted and projected.
+    coefficients belong to (300W-3D's: bfm2009); they are taken where that is the model in use, else the faces
+    are fitted. celeba: CelebA's own folder, from which CelebAMask-HQ takes partition and identities. fit:
+    whether its faces are fitted and projected.
     """
 
     name: str
@@ -166,6 +180,7 @@ class RunConfig:
     output: str
     seed: int = 0
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     datasets: tuple[DatasetConfig, ...] = ()
     shard: ShardConfig = field(default_factory=ShardConfig)

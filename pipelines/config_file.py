@@ -98,6 +98,7 @@ def config_from_tree(tree: dict[str, Any], source: str) -> RunConfig:
         )
         raise UserError(f"config {source}: {faults}") from None
     check_references(config, source)
+    check_model(config, source)
     check_stages(config, source)
     check_numbers(config, source)
     return config
@@ -165,6 +166,21 @@ def check_references(config: RunConfig, source: str) -> None:
                 f"config {source}: datasets: {dataset.name} has no root and synthesis.{kind} is 0; "
                 f"set the folder of the released dataset or a number of pictures to render"
             )
+
+
+def check_model(config: RunConfig, source: str) -> None:
+    """The default model has no files, every other kind has."""
+    model = config.model
+    if model.kind == "default" and (model.path or model.landmarks):
+        raise UserError(
+            f"config {source}: model.path and model.landmarks belong to another model.kind than default; "
+            "name that kind"
+        )
+    if model.kind != "default" and not model.path:
+        raise UserError(
+            f"config {source}: model.kind is {model.kind}: set model.path to its files (facefill models says "
+            "which)"
+        )
 
 
 def check_stages(config: RunConfig, source: str) -> None:

@@ -12,7 +12,6 @@ import torch
 
 from facefill.completion import complete
 from facefill.errors import UserError
-from facefill.geometry.default_model import default_model
 from facefill.metrics.perceptual import load_lpips
 from facefill.weights import FaceCompleter, load_completer
 from pipelines import storage
@@ -23,6 +22,7 @@ from pipelines.manifest import load_manifest
 from pipelines.progress import Progress
 from pipelines.recording import read_metrics
 from pipelines.report import ReportPage, markdown_table, write_report
+from pipelines.run_model import RunModel, load_run_model
 from pipelines.steps import shard_set, trained_stages
 from pipelines.tables import read_table
 from pipelines.tracking import ended, open_run
@@ -33,11 +33,13 @@ BATCH = 8
 SHOWN_VERSIONS = ("torch", "ray", "webdataset", "mlflow", "numpy", "opencv-python-headless")
 
 
-def evaluate_run(config: RunConfig, outcomes: dict[str, Outcome], progress: Progress) -> Outcome:
+def evaluate_run(
+    config: RunConfig, model: RunModel, outcomes: dict[str, Outcome], progress: Progress
+) -> Outcome:
     """Measure, write {output}/evaluation, log it to MLflow. Raises UserError when the split holds no
     picture.
     """
-    completer = local_completer(config)
+    completer = local_completer(config, model)
     lpips = load_lpips(config.evaluate.lpips_backbone)
     result = measure(config, completer, lpips, progress)
     if not result.rows:
@@ -51,18 +53,18 @@ def evaluate_run(config: RunConfig, outcomes: dict[str, Outcome], progress: Prog
     return {"digest": storage.sha256(url), "products": [url], "summary": f"{pictures} pictures"}
 
 
-def local_completer(config: RunConfig) -> FaceCompleter:
+def local_completer(config: RunConfig, model: RunModel) -> FaceCompleter:
     """The run's networks, fetched first where its output is not on this machine's disks."""
     folder = storage.join(config.output, "weights")
     path = storage.local_path(folder)
     if path is not None:
-        return load_completer(path, default_model())
+        return load_completer(path, load_run_model(model))
     with tempfile.TemporaryDirectory() as scratch:
         for url in storage.list_files(folder):
             target = Path(scratch) / url.removeprefix(folder).lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(storage.read_bytes(url))
-        return load_completer(Path(scratch), default_model())
+        return load_completer(Path(scratch), load_run_model(model))
 
 
 def measure(config: RunConfig, completer: FaceCompleter, lpips: Any, progress: Progress) -> Evaluation:

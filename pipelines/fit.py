@@ -20,15 +20,15 @@ from torch import Tensor
 
 from facefill.errors import UserError
 from facefill.geometry.camera import WeakPerspective
-from facefill.geometry.default_model import default_model
 from facefill.geometry.fitting import fit_faces, fit_light
-from facefill.geometry.morphable_model import MorphableModel, checksum
+from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.reconstruction import NUM_EXPRESSION, NUM_IDENTITY, Fit, fit_from_vector, fit_to_vector
 from facefill.geometry.spherical_harmonics import ambient_illumination
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
 from facefill.samples import Batch, collate, decode_sample
 from pipelines import jobs, storage, tables
 from pipelines.manifest import Manifest, Row, load_manifest
+from pipelines.run_model import RunModel, default_run_model, load_run_model
 from pipelines.shard_reader import ShardReader
 
 FIT_FORMAT = 1  # counts up when the same input gives another fit
@@ -47,11 +47,14 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class FitTask:
-    """One shard to fit. `shards` is its manifest without rows; `rows` are the shard's own."""
+    """One shard to fit. `shards` is its manifest without rows; `rows` are the shard's own; `ground_truth` is
+    empty or the model's name.
+    """
 
     shards: Manifest
     rows: tuple[Row, ...]
     table: str
+    model: RunModel
     ground_truth: str
     inputs: str
 
@@ -61,20 +64,18 @@ def fit_dataset(
     folder: str,
     ground_truth: str = "",
     *,
+    model: RunModel | None = None,
     workers: int | None = None,
     on_progress: jobs.Progress | None = None,
 ) -> dict[str, Any]:
     """Fit all shards below URL `shards` into `folder`; what is there and valid is kept.
 
-    ground_truth: name of the model that stored parameters belong to; with it they give shape and pose.
-    Returns `digest`, `fits`, `rejected`, the mean residuals and a `summary`.
+    ground_truth: name of the model that stored parameters belong to; where that is `model` (None: the
+    default), they give shape and pose. Returns `digest`, `fits`, `rejected`, the mean residuals and a
+    `summary`.
     """
-    name = default_model().name
-    if ground_truth not in ("", name):
-        raise UserError(
-            f"ground_truth: {ground_truth} is not the morphable model in use; write {name}, or leave it out"
-        )
-    tasks = fit_tasks(load_manifest(shards), folder, ground_truth)
+    model = model or default_run_model()
+    tasks = fit_tasks(load_manifest(shards), folder, model, ground_truth)
     results = jobs.run_tasks(fit_shard, tasks, label="fit", workers=workers, on_progress=on_progress)
     good = [
         row
@@ -88,6 +89,8 @@ def fit_dataset(
     photometric = sum(row["photometric"] for row in good) / count
     digest = hashlib.sha256("".join(result["sha256"] for result in results).encode()).hexdigest()
     summary = f"{len(good)} fits, landmarks {landmark_px:.2f} px of 256, photometric {photometric:.3f}"
+    if ground_truth and not model.owns(ground_truth):
+        summary += f", stored parameters of {ground_truth} left aside for {model.name}"
     return {
         "digest": digest,
         "fits": len(good),
@@ -98,18 +101,18 @@ def fit_dataset(
     }
 
 
-def fit_tasks(manifest: Manifest, folder: str, ground_truth: str) -> list[FitTask]:
+def fit_tasks(manifest: Manifest, folder: str, model: RunModel, ground_truth: str) -> list[FitTask]:
     """One task per tar of the set, in order."""
-    model = checksum(default_model())
+    taken = model.name if ground_truth and model.owns(ground_truth) else ""
     by_shard: dict[str, list[Row]] = {}
     for row in manifest.rows:
         by_shard.setdefault(row.shard, []).append(row)
     without_rows = replace(manifest, rows=(), shards=(), rejected=())
     tasks = []
     for shard in manifest.shards:
-        inputs = f"{FIT_FORMAT} {shard.md5sum} {model} {ground_truth}"
+        inputs = f"{FIT_FORMAT} {shard.md5sum} {model.checksum} {taken}"
         table = storage.join(folder, f"{shard.url.removesuffix('.tar')}.parquet")
-        tasks.append(FitTask(without_rows, tuple(by_shard[shard.url]), table, ground_truth, inputs))
+        tasks.append(FitTask(without_rows, tuple(by_shard[shard.url]), table, model, taken, inputs))
     return tasks
 
 
@@ -122,7 +125,7 @@ def fit_shard(task: FitTask) -> dict[str, Any]:
     reader = ShardReader()
     rows: list[dict[str, Any]] = []
     with one_thread():
-        model = default_model()
+        model = load_run_model(task.model)
         atlas = build_atlas(model)
         for start in range(0, len(task.rows), AT_ONCE):
             rows += fit_rows(task, task.rows[start : start + AT_ONCE], reader, model, atlas)
@@ -208,11 +211,17 @@ def fit_from_parameters(parameters: Tensor, model: MorphableModel) -> Fit:  # (N
         (NUM_IDENTITY, NUM_EXPRESSION, 1, 3, 2), 1
     )
     return Fit(
-        identity / model.identity_sigma,
-        expression / model.expression_sigma,
+        standardised(identity, model.identity_sigma),
+        standardised(expression, model.expression_sigma),
         WeakPerspective(scale[:, 0], euler_xyz, translation),
         ambient_illumination(len(parameters)),
     )
+
+
+def standardised(raw: Tensor, sigma: Tensor) -> Tensor:  # (N, K), (K,)
+    """Coefficients in standard deviations; 0 for components that the model does not have (sigma 0)."""
+    there = sigma > 0
+    return torch.where(there, raw / torch.where(there, sigma, 1), 0)
 
 
 def checked(key: str, vector: Tensor, residuals: Mapping[str, float]) -> dict[str, Any]:

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from facefill.errors import UserError
-from facefill.geometry.default_model import default_model
-from facefill.geometry.morphable_model import MorphableModel, checksum
+from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.reconstruction import fit_from_vector, reconstruct
 from facefill.geometry.texture import fill_hidden, unwrap
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
@@ -26,6 +25,7 @@ from pipelines import jobs, storage, tables
 from pipelines.fit import fit_tasks, one_thread
 from pipelines.manifest import Manifest, Rejected, Row, load_manifest
 from pipelines.prepared import Prepared, Slice
+from pipelines.run_model import RunModel, default_run_model, load_run_model
 from pipelines.shard_reader import ShardReader
 from pipelines.shards import write_shard_set
 
@@ -51,6 +51,7 @@ def project_dataset(
     folder: str,
     ground_truth: str = "",
     *,
+    model: RunModel | None = None,
     workers: int | None = None,
     on_progress: jobs.Progress | None = None,
 ) -> Manifest:
@@ -58,20 +59,21 @@ def project_dataset(
     is kept.
     """
     manifest = load_manifest(shards)
-    tasks = fit_tasks(manifest, fits, ground_truth)
+    model = model or default_run_model()
+    tasks = fit_tasks(manifest, fits, model, ground_truth)
     slices = []
     for task in tasks:
         name = task.rows[0].shard.replace(manifest.dataset, f"{manifest.dataset}-uv", 1)
         checked_table = task.table, storage.sha256(task.table)
         items = tuple(ProjectItem(row, *checked_table) for row in task.rows)
         slices.append(Slice(name, task.rows[0].split, items))
-    config = {"projection": PROJECTION_FORMAT, "model": checksum(default_model())}
+    config = {"projection": PROJECTION_FORMAT, "model": model.checksum}
     without_rows = replace(manifest, rows=(), shards=(), rejected=())
     return write_shard_set(
         folder,
         manifest.dataset,
         slices,
-        partial(prepare_projections, without_rows),
+        partial(prepare_projections, without_rows, model),
         config=config,
         rejected=manifest.rejected,
         workers=workers,
@@ -79,13 +81,15 @@ def project_dataset(
     )
 
 
-def prepare_projections(shards: Manifest, items: Sequence[ProjectItem]) -> Iterator[Prepared | Rejected]:
+def prepare_projections(
+    shards: Manifest, run_model: RunModel, items: Sequence[ProjectItem]
+) -> Iterator[Prepared | Rejected]:
     """The UV samples of one shard, in order; samples without a fit are rejected with its reason.
 
     Raises UserError when the tar cannot be read.
     """
     with one_thread():
-        model = default_model()
+        model = load_run_model(run_model)
         atlas = build_atlas(model)
     reader = ShardReader()
     fits = {row["key"]: row for table in {item.table for item in items} for row in tables.read_table(table)}

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from facefill.config import InpaintConfig, MorphableConfig, SegmentConfig, StageConfig
-from facefill.geometry.default_model import default_model
 from facefill.geometry.uv_atlas import build_atlas
 from facefill.stages import Assets, Batch, Stage, State, build_stage
 from facefill.stages.inpaint import InpaintStage
@@ -16,6 +15,7 @@ from facefill.stages.segment import SegmentStage
 from pipelines.checkpoints import read_weights
 from pipelines.loader import Loader
 from pipelines.manifest import load_manifest
+from pipelines.run_model import load_run_model
 from pipelines.train_job import TrainJob
 
 CONFIG_OF: dict[str, type[StageConfig]] = {
@@ -39,7 +39,7 @@ def build(
     from pydantic import TypeAdapter
 
     config = TypeAdapter(CONFIG_OF[job.stage]).validate_python(job.config)
-    model = default_model()
+    model = load_run_model(job.model)
     parents: dict[str, State] = {}
     for folder in job.parents.values():
         parents |= read_weights(folder)

@@ -13,6 +13,7 @@ from pipelines.config import DatasetConfig, RunConfig, TrainingConfig, digest
 from pipelines.fit import FIT_FORMAT
 from pipelines.progress import Progress
 from pipelines.project_uv import PROJECTION_FORMAT
+from pipelines.run_model import RunModel
 from pipelines.shards import SHARD_FORMAT
 from pipelines.synthesize import VERSION as SYNTHESIS_VERSION
 from pipelines.workflow import Outcome, Step
@@ -20,16 +21,16 @@ from pipelines.workflow import Outcome, Step
 Outcomes = Mapping[str, Outcome]
 
 
-def plan(config: RunConfig, progress: Progress) -> list[Step]:
+def plan(config: RunConfig, model: RunModel, progress: Progress) -> list[Step]:
     """All steps in the order in which they run; a stage without data or steps is none of them."""
     steps = [*synthesis_steps(config, progress)]
     for dataset in config.datasets:
-        steps += dataset_steps(config, dataset, progress)
-    steps += [train_step(config, stage, progress) for stage in trained_stages(config)]
+        steps += dataset_steps(config, dataset, model, progress)
+    steps += [train_step(config, stage, model, progress) for stage in trained_stages(config)]
     if config.sweep.trials and "inpaint" in trained_stages(config):
-        steps.append(sweep_step(config, progress))
+        steps.append(sweep_step(config, model, progress))
     if config.evaluate.data and "inpaint" in trained_stages(config):
-        steps.append(evaluate_step(config, progress))
+        steps.append(evaluate_step(config, model, progress))
     return steps
 
 
@@ -60,7 +61,9 @@ def synthesis_steps(config: RunConfig, progress: Progress) -> list[Step]:
     return [Step("synthesize", "synthesize", settings, (), work)]
 
 
-def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress) -> list[Step]:
+def dataset_steps(
+    config: RunConfig, dataset: DatasetConfig, model: RunModel, progress: Progress
+) -> list[Step]:
     """Shard, fit and project one dataset."""
     name = dataset.name
     shards = storage.join(config.output, "shards", name)
@@ -92,6 +95,7 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
             shards,
             fits,
             dataset.ground_truth,
+            model=model,
             workers=config.shard.workers,
             on_progress=counted(progress, f"fit {name}"),
         )
@@ -105,18 +109,18 @@ def dataset_steps(config: RunConfig, dataset: DatasetConfig, progress: Progress)
             fits,
             uv_folder(config, name),
             dataset.ground_truth,
+            model=model,
             workers=config.shard.workers,
             on_progress=counted(progress, f"project {name}"),
         )
         return outcome_of(manifest)
 
-    model = asset_checksum()
     settings = [reading, config.shard.samples_per_shard, SHARD_FORMAT]
     steps = [Step(f"shard {name}", "shard", settings, () if dataset.root else ("synthesize",), shard)]
     if dataset.fit:
-        fitting = [dataset.ground_truth, FIT_FORMAT, model]
+        fitting = [dataset.ground_truth, FIT_FORMAT, model.checksum]
         steps.append(Step(f"fit {name}", "fit", fitting, (f"shard {name}",), fit))
-        projecting = [PROJECTION_FORMAT, model]
+        projecting = [PROJECTION_FORMAT, model.checksum]
         steps.append(Step(f"project {name}", "project", projecting, (f"fit {name}",), project))
     return steps
 
@@ -183,29 +187,30 @@ def inputs_of(config: RunConfig, stage: str) -> tuple[str, ...]:
     return (*data, *(f"train {parent}" for parent in parents_of(config, stage)))
 
 
-def train_step(config: RunConfig, stage: str, progress: Progress) -> Step:
+def train_step(config: RunConfig, stage: str, model: RunModel, progress: Progress) -> Step:
     """Training one stage."""
     training = training_of(config, stage)
-    identity = identity_of(config, stage)
+    identity = identity_of(config, stage, model)
     needs = inputs_of(config, stage)
 
     def work(outcomes: Outcomes) -> Outcome:
         from pipelines.training import train
 
         job_digest = digest(identity, [outcomes[name]["digest"] for name in needs])
-        return train(config, stage, job_digest, progress)
+        return train(config, stage, model, job_digest, progress)
 
     settings = [identity, training.steps]
     return Step(f"train {stage}", "train", settings, needs, work, on_cluster=training.workers > 0)
 
 
-def identity_of(config: RunConfig, stage: str) -> dict[str, Any]:
+def identity_of(config: RunConfig, stage: str, model: RunModel) -> dict[str, Any]:
     """The settings that decide a stage's result, besides data, parents and number of steps."""
-    model = asdict(getattr(config.stages, stage).model)
-    return {"seed": config.seed, "batch_size": training_of(config, stage).batch_size, **model}
+    settings = asdict(getattr(config.stages, stage).model)
+    training = {"seed": config.seed, "batch_size": training_of(config, stage).batch_size}
+    return training | ({} if stage == "segment" else {"morphable_model": str(model)}) | settings
 
 
-def refuse_other_stages(config: RunConfig) -> None:
+def refuse_other_stages(config: RunConfig, model: RunModel) -> None:
     """Refuse, before anything is done, an output whose stages were trained with other settings."""
     for stage in trained_stages(config):
         folder = storage.join(config.output, "stages", stage)
@@ -214,7 +219,8 @@ def refuse_other_stages(config: RunConfig) -> None:
         except FileNotFoundError:
             continue
         there = {"seed": job["seed"], "batch_size": job["batch_size"], **job["config"]}
-        for key, value in json.loads(json.dumps(identity_of(config, stage))).items():
+        there["morphable_model"] = str(RunModel(**job["model"])) if "model" in job else None
+        for key, value in json.loads(json.dumps(identity_of(config, stage, model))).items():
             if there.get(key) != value:
                 raise UserError(
                     f"{folder} holds a checkpoint of another configuration ({key} was {there.get(key)}, is "
@@ -222,21 +228,21 @@ def refuse_other_stages(config: RunConfig) -> None:
                 )
 
 
-def sweep_step(config: RunConfig, progress: Progress) -> Step:
+def sweep_step(config: RunConfig, model: RunModel, progress: Progress) -> Step:
     """The search over the inpainter's settings, on the parents of stage `inpaint`."""
-    identity = identity_of(config, "inpaint")
+    identity = identity_of(config, "inpaint", model)
     needs = inputs_of(config, "inpaint")
 
     def work(outcomes: Outcomes) -> Outcome:
         from pipelines.training import sweep
 
         job_digest = digest(identity, [outcomes[name]["digest"] for name in needs])
-        return sweep(config, job_digest, progress)
+        return sweep(config, model, job_digest, progress)
 
     return Step("sweep", "sweep", [asdict(config.sweep), identity], needs, work)
 
 
-def evaluate_step(config: RunConfig, progress: Progress) -> Step:
+def evaluate_step(config: RunConfig, model: RunModel, progress: Progress) -> Step:
     """Measuring on held-back pictures, and the report over everything."""
     needs = (
         *(data_step(config, name) for name in config.evaluate.data),
@@ -247,6 +253,6 @@ def evaluate_step(config: RunConfig, progress: Progress) -> Step:
     def work(outcomes: Outcomes) -> Outcome:
         from pipelines.evaluation import evaluate_run
 
-        return evaluate_run(config, dict(outcomes), progress)
+        return evaluate_run(config, model, dict(outcomes), progress)
 
     return Step("evaluate", "evaluate", [asdict(config.evaluate), config.seed], needs, work, on_cluster=False)

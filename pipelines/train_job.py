@@ -9,6 +9,7 @@ from typing import Any
 
 from facefill.errors import UserError
 from pipelines import storage
+from pipelines.run_model import RunModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +29,10 @@ class TrainJob:
     output: str  # URL of the run's output folder, seen by every worker
     digest: str
     data: tuple[str, ...]  # URLs of shard manifests
+    model: RunModel
     steps: int
     batch_size: int
     parents: dict[str, str] = field(default_factory=dict)  # parent stage -> URL of its weights folder
-    card: dict[str, Any] = field(
-        default_factory=dict
-    )  # more facts for card.json (the morphable model's name, ...)
     seed: int = 0
     workers: int = 0
     gpu: bool = False

@@ -101,7 +101,8 @@ def publish(job: TrainJob, stage: Any, place: Place, metrics: dict[str, float]) 
         "seed": job.seed,
     }
     card |= {"batch_size": job.batch_size, "workers": job.workers, "parents": job.parents, "metrics": metrics}
-    return publish_weights(job.weights_folder, stage.weights(), card | job.card)
+    card["model"] = job.model.card()
+    return publish_weights(job.weights_folder, stage.weights(), card)
 
 
 def evaluate(job: TrainJob, stage: Any, place: Place, show: Callable[[Any], None]) -> dict[str, float]:

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import yaml
 
-from facefill.geometry.default_model import default_model
-from facefill.geometry.morphable_model import checksum
 from pipelines import storage
 from pipelines.config import RunConfig, config_tree
 from pipelines.config_file import apply_override
 from pipelines.progress import Progress, brief
+from pipelines.run_model import RunModel
 from pipelines.steps import data_of, parents_of, training_of
 from pipelines.sweep import SweepPlan, SweepResult, run_sweep
 from pipelines.tracking import Tracking, git_commit, tracking_address
@@ -19,22 +18,21 @@ from pipelines.train_job import TrainJob, digest_of
 from pipelines.workflow import Outcome
 
 
-def job_of(config: RunConfig, stage: str, digest: str) -> TrainJob:
+def job_of(config: RunConfig, stage: str, model: RunModel, digest: str) -> TrainJob:
     """The training job of a stage; `digest` names its settings and inputs."""
     training = training_of(config, stage)
-    model = default_model()
     return TrainJob(
         stage=stage,
         config=config_tree(getattr(config.stages, stage).model),
         output=config.output,
         digest=digest,
         data=data_of(config, stage),
+        model=model,
         steps=training.steps,
         batch_size=training.batch_size,
         parents={
             parent: storage.join(config.output, "weights", parent) for parent in parents_of(config, stage)
         },
-        card={"model": {"name": model.name, "checksum": checksum(model)}},
         seed=config.seed,
         workers=training.workers,
         gpu=training.gpu,
@@ -47,9 +45,9 @@ def job_of(config: RunConfig, stage: str, digest: str) -> TrainJob:
     )
 
 
-def train(config: RunConfig, stage: str, digest: str, progress: Progress) -> Outcome:
+def train(config: RunConfig, stage: str, model: RunModel, digest: str, progress: Progress) -> Outcome:
     """Train a stage, or go on with it, in one MLflow run of its own."""
-    job = job_of(config, stage, digest)
+    job = job_of(config, stage, model, digest)
     result = train_stage(job, progress, tracking_of(config, stage, digest))
     card_url = storage.join(job.weights_folder, "card.json")
     networks = json.loads(storage.read_bytes(card_url))["networks"]
@@ -61,7 +59,7 @@ def train(config: RunConfig, stage: str, digest: str, progress: Progress) -> Out
     }
 
 
-def sweep(config: RunConfig, digest: str, progress: Progress) -> Outcome:
+def sweep(config: RunConfig, model: RunModel, digest: str, progress: Progress) -> Outcome:
     """Search over the inpainter's settings; one table, one parent run with a child per trial."""
     search = config.sweep
     plan = SweepPlan(
@@ -73,7 +71,7 @@ def sweep(config: RunConfig, digest: str, progress: Progress) -> Outcome:
         seed=config.seed,
         concurrent=search.concurrent,
     )
-    job = replace(job_of(config, "inpaint", digest), workers=search.workers)
+    job = replace(job_of(config, "inpaint", model, digest), workers=search.workers)
     result = run_sweep(job, plan, progress, tracking_of(config, "sweep", digest))
     write_best(config, result)
     best = ", ".join(f"{key}={value}" for key, value in result.best.items())

@@ -65,17 +65,21 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
 
     Raises UserError for anything the user can mend, among it a kind whose inputs are not there yet.
     """
+    from pipelines.run_model import publish_model
     from pipelines.steps import plan, refuse_other_stages
 
     config = located(config)
     progress = Progress()
-    steps = plan(config, progress)
+    model = publish_model(config.model, config.output)
+    if config.model.kind != "default":
+        progress.say(f"morphable model: {model}")
+    steps = plan(config, model, progress)
     if only and not any(step.kind == only for step in steps):
         raise UserError(
             f"config {config.name} has no step of kind {only}; its steps: {', '.join(s.name for s in steps)}"
         )
     if only in (None, "train"):
-        refuse_other_stages(config)
+        refuse_other_stages(config, model)
     write_resolved(config)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -94,7 +98,10 @@ def located(config: RunConfig) -> RunConfig:
         return url if not url or "://" in url else str(Path(url).expanduser().absolute())
 
     datasets = tuple(replace(d, root=absolute(d.root)) for d in config.datasets)
-    return replace(config, output=absolute(config.output), datasets=datasets)
+    model = replace(
+        config.model, path=absolute(config.model.path), landmarks=absolute(config.model.landmarks)
+    )
+    return replace(config, output=absolute(config.output), datasets=datasets, model=model)
 
 
 def walk(

@@ -10,7 +10,8 @@ from facefill.errors import UserError
 from facefill.geometry.default_model import default_model
 from facefill.geometry.reconstruction import fit_from_vector, reconstruct
 from pipelines import fit, storage, tables
-from pipelines.fit import COLUMNS, fit_dataset
+from pipelines.fit import COLUMNS, fit_dataset, fit_from_parameters
+from pipelines.run_model import published
 from tests.support.face_shards import (
     FIVE,
     GOOD,
@@ -23,6 +24,7 @@ from tests.support.face_shards import (
     write_face_shards,
 )
 from tests.support.faces import degrees_between, model_and_atlas
+from tests.support.small_model import small_model_and_atlas
 
 
 def rows_below(folder) -> list[dict]:
@@ -81,9 +83,24 @@ def test_stored_parameters_of_the_same_model_give_shape_and_pose(tmp_path):
     assert (vectors[:, 234:].abs().sum(1) > 0).all() and parameters_of(0).shape == (234,)
 
 
-def test_parameters_of_another_model_are_a_mistake(tmp_path):
-    with pytest.raises(UserError, match="ground_truth: bfm is not the morphable model in use"):
-        fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), "bfm", workers=0)
+def test_parameters_of_another_model_are_left_aside_and_that_is_said(tmp_path):
+    shards = str(tmp_path / "shards")
+    write_face_shards(shards, [GOOD] * 2, with_parameters=True)
+    outcome = fit_dataset(shards, str(tmp_path / "a"), "bfm2009", workers=0)
+    assert "stored parameters of bfm2009 left aside for facefill-head-cc0" in outcome["summary"]
+    without = fit_dataset(shards, str(tmp_path / "b"), workers=0)
+    assert "left aside" not in without["summary"] and outcome["digest"] == without["digest"]
+
+
+def test_components_that_the_model_lacks_have_no_share_in_stored_parameters():
+    model, _ = small_model_and_atlas()
+    sigma = model.identity_sigma.clone()
+    sigma[100:] = 0
+    model = dataclasses.replace(model, identity_sigma=sigma)
+    parameters = torch.full((1, 234), 5e3)
+    fit = fit_from_parameters(parameters, model)
+    assert (fit.identity[0, :100] == 2).all() and (fit.identity[0, 100:] == 0).all()
+    assert fit.expression.isfinite().all()
 
 
 def test_valid_tables_are_kept_and_others_made_again(tmp_path, monkeypatch):
@@ -99,10 +116,9 @@ def test_valid_tables_are_kept_and_others_made_again(tmp_path, monkeypatch):
     assert fit_dataset(shards, fits, workers=0)["digest"] == first["digest"]
     assert tables_at[0].stat().st_mtime_ns == times[0] and tables_at[1].stat().st_mtime_ns != times[1]
 
-    other = dataclasses.replace(default_model(), name="other")
-    monkeypatch.setattr(fit, "default_model", lambda: other)
-    fit_dataset(shards, fits, workers=0)
-    assert tables_at[0].stat().st_mtime_ns != times[0]
+    other = published(small_model_and_atlas()[0], "saved", str(tmp_path))
+    with_other = fit_dataset(shards, fits, model=other, workers=0)
+    assert tables_at[0].stat().st_mtime_ns != times[0] and with_other["digest"] != first["digest"]
 
 
 def test_ray_workers_write_the_same_bytes(tmp_path, ray_session):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,12 @@ from pipelines import storage
 from pipelines.config import RunConfig
 from pipelines.config_file import config_from_tree
 from pipelines.progress import Progress
+from pipelines.run_model import RunModel
 from pipelines.steps import identity_of, plan, refuse_other_stages
 from pipelines.workflow import Cluster, Outcome, Step, walk
+
+MODEL = RunModel("default", "head", "a" * 64)
+OTHER_MODEL = RunModel("ict", "ict-facekit", "b" * 64, "memory://x/model/bbbb.npz")
 
 
 @pytest.fixture
@@ -122,13 +126,14 @@ def test_everything_that_decides_a_stage_is_in_its_identity() -> None:
             "inpaint": {"training": {"steps": 1, "data": ["faces"]}},
         },
     }
-    base = identity_of(config_from_tree(tree, "test"), "inpaint")
-    assert identity_of(config_from_tree(tree | {"seed": 7}, "test"), "inpaint") != base
+    base = identity_of(config_from_tree(tree, "test"), "inpaint", MODEL)
+    assert identity_of(config_from_tree(tree | {"seed": 7}, "test"), "inpaint", MODEL) != base
+    assert identity_of(config_from_tree(tree, "test"), "inpaint", OTHER_MODEL) != base
     tree["stages"]["inpaint"]["training"]["batch_size"] = 3
-    assert identity_of(config_from_tree(tree, "test"), "inpaint") != base
+    assert identity_of(config_from_tree(tree, "test"), "inpaint", MODEL) != base
     tree["stages"]["inpaint"]["training"]["batch_size"] = 28
     tree["stages"]["inpaint"]["model"] = {"width": 0.5}
-    assert identity_of(config_from_tree(tree, "test"), "inpaint") != base
+    assert identity_of(config_from_tree(tree, "test"), "inpaint", MODEL) != base
 
 
 def test_an_output_with_stages_of_other_settings_is_refused_before_anything_is_done() -> None:
@@ -139,12 +144,18 @@ def test_an_output_with_stages_of_other_settings_is_refused_before_anything_is_d
         "stages": {"morphable": {"training": {"steps": 1, "data": ["faces"]}}},
     }
     config = config_from_tree(tree, "test")
-    identity = identity_of(config, "morphable")
+    identity = identity_of(config, "morphable", MODEL)
     job = {"seed": identity.pop("seed"), "batch_size": identity.pop("batch_size"), "config": identity}
-    storage.write_text("memory://refused/stages/morphable/job.json", json.dumps(job))
-    refuse_other_stages(config)
+    storage.write_text(
+        "memory://refused/stages/morphable/job.json", json.dumps(job | {"model": asdict(MODEL)})
+    )
+    refuse_other_stages(config, MODEL)
+    with pytest.raises(
+        UserError, match=r"morphable_model was head \(aaaa.*, is ict-facekit \(bbbb.*another output"
+    ):
+        refuse_other_stages(config, OTHER_MODEL)
     with pytest.raises(UserError, match=r"another configuration \(seed was 0, is 7\).*another output"):
-        refuse_other_stages(config_from_tree(tree | {"seed": 7}, "test"))
+        refuse_other_stages(config_from_tree(tree | {"seed": 7}, "test"), MODEL)
 
 
 def test_a_half_written_marker_is_none(config: RunConfig) -> None:
@@ -173,7 +184,7 @@ def test_the_plan_is_the_chain_of_the_design() -> None:
         "sweep": {"trials": 2, "space": {"loss_weights.symmetry": [0, 1]}},
         "evaluate": {"data": ["faces"]},
     }
-    steps = plan(config_from_tree(tree, "test"), Progress())
+    steps = plan(config_from_tree(tree, "test"), MODEL, Progress())
     assert [step.name for step in steps] == [
         "synthesize",
         "shard faces",

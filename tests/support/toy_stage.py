@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pipelines.run_model import RunModel
 from pipelines.train_job import TrainJob
 
 
@@ -117,4 +118,5 @@ def toy_job(output, **changes) -> TrainJob:
         "checkpoint_every": 4,
     }
     settings |= {"stage": "toy", "data": (), "builder": "toy_stage:build", "loader": "toy_stage:open_loader"}
-    return TrainJob(output=str(output), **(settings | changes))
+    model = RunModel("saved", "toy", "0" * 64)
+    return TrainJob(output=str(output), model=model, **(settings | changes))
