@@ -6,7 +6,8 @@ import torch
 
 from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.default_model import default_model
-from facefill.geometry.fitting import fit_faces, fit_landmarks
+from facefill.geometry.fitting import fit_faces
+from facefill.geometry.landmark_fitting import fit_landmarks
 from facefill.geometry.landmark_rows import NUM_JAW
 from facefill.geometry.morphable_model import vertices_from_coefficients
 from facefill.geometry.reconstruction import Fit, reconstruct

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from facefill.geometry import fitting
+from facefill.geometry import landmark_fitting
 from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.default_model import default_model
-from facefill.geometry.fitting import fit_landmarks
+from facefill.geometry.landmark_fitting import fit_landmarks
 from facefill.geometry.landmark_rows import NUM_JAW, UNIT, jaw_candidates, landmark_rows
 from facefill.geometry.mesh import vertex_normals
 
@@ -68,7 +68,7 @@ def test_sliding_points_fit_a_contour_better_than_fixed_ones(monkeypatch):
     errors = []
     for choices in (rows.choices, rows.choices[:, :1]):
         own = dataclasses.replace(rows, choices=choices)
-        monkeypatch.setattr(fitting, "landmark_rows", lambda *_, own=own: own)
+        monkeypatch.setattr(landmark_fitting, "landmark_rows", lambda *_, own=own: own)
         fit = fit_landmarks(points[None], torch.ones(1, 68), model, five_points=False)
         shape_error = fit.identity.square().sum() + fit.expression.square().sum()
         errors.append(
