@@ -90,6 +90,7 @@ def dataset_steps(
 
     def fit(_: Outcomes) -> Outcome:
         from pipelines.fit import fit_dataset
+        from pipelines.fit_sheet import write_fit_sheet
 
         made = fit_dataset(
             shards,
@@ -99,7 +100,8 @@ def dataset_steps(
             workers=config.shard.workers,
             on_progress=counted(progress, f"fit {name}"),
         )
-        return made | {"products": [fits]}
+        sheet = write_fit_sheet(shards, fits, model, workers=config.shard.workers)
+        return made | {"products": [fits, *([sheet] if sheet else [])]}
 
     def project(_: Outcomes) -> Outcome:
         from pipelines.project_uv import project_dataset

@@ -1,0 +1,75 @@
+"""A contact sheet of a dataset's fits: sixteen faces, evenly spread, as `fits/{dataset}.jpg`.
+
+It is drawn anew whenever the fit step runs; nothing else depends on it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from facefill.fit_pictures import Tiles, fit_sheet, fit_tiles
+from facefill.geometry.reconstruction import fit_from_vector
+from facefill.geometry.uv_atlas import build_atlas
+from facefill.samples import collate, decode_sample
+from pipelines import jobs, storage, tables
+from pipelines.contact_sheet import encoded
+from pipelines.fit import FitTask, fit_tasks, one_thread
+from pipelines.manifest import Row, load_manifest
+from pipelines.run_model import RunModel, load_run_model
+from pipelines.shard_reader import ShardReader
+
+SHOWN = 16
+
+
+def write_fit_sheet(shards: str, fits: str, model: RunModel, *, workers: int | None = None) -> str | None:
+    """Draw fits below URL `fits` of the shard set `shards`; its URL, or None where no fit succeeded."""
+    shown = shown_fits(fit_tasks(load_manifest(shards), fits, model, ""))
+    if not shown:
+        return None
+    drawn = jobs.run_tasks(draw_fits, shown, label="fit sheet", workers=workers)
+    url = f"{fits}.jpg"
+    storage.write_bytes(url, encoded(fit_sheet([row for part in drawn for row in part]), "JPEG"))
+    return url
+
+
+def shown_fits(tasks: Sequence[FitTask]) -> list[FitTask]:
+    """Up to SHOWN of the faces that were fitted, evenly spread over the whole set: the tasks of their shards
+    with those rows alone.
+    """
+    good: list[tuple[int, Row]] = []
+    for number, task in enumerate(tasks):
+        fitted = {row["key"] for row in tables.read_table(task.table, ["key", "reason"]) if not row["reason"]}
+        good += [(number, row) for row in task.rows if row.key in fitted]
+    count = min(SHOWN, len(good))
+    chosen = [good[place * (len(good) - 1) // max(count - 1, 1)] for place in range(count)]
+    return [
+        replace(tasks[number], rows=tuple(row for _, row in rows))
+        for number, rows in groupby(chosen, key=lambda pair: pair[0])
+    ]
+
+
+def draw_fits(task: FitTask) -> list[tuple[str, Tiles]]:
+    """A label and the tiles of every face shown of one shard."""
+    reader = ShardReader()
+    fits = {row["key"]: row for row in tables.read_table(task.table)}
+    drawn = []
+    with one_thread():
+        model = load_run_model(task.model)
+        atlas = build_atlas(model)
+        for row in task.rows:
+            fields = ("image", "landmarks")
+            sample = decode_sample(reader.members(task.shards, row, fields), fields)
+            batch = collate([{**sample, "key": row.key, "seed": 0}])
+            points = batch["landmarks"] if row.landmarks == 68 else batch["five"]
+            fit = fit_from_vector(torch.tensor([fits[row.key]["fit"]], dtype=torch.float32))
+            [tiles] = fit_tiles(batch["image"], points, fit, model, atlas)
+            drawn.append((label_of(fits[row.key]), tiles))
+    return drawn
+
+
+def label_of(fit: Mapping[str, Any]) -> str:
+    """Key and residuals of a fit."""
+    return f"{fit['key']}   landmarks {fit['landmark_px']:.2f} px   photometric {fit['photometric']:.3f}"
