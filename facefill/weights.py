@@ -1,7 +1,7 @@
 """Trained networks on disk: safetensors files with a card that says what they are.
 
 Layout of a weights folder: `{stage}/{network}.safetensors` and `{stage}/card.json` (stage, its config, the
-morphable model's name and checksum, sha256 and size of each file).
+morphable model's kind, name and checksum, sha256 and size of each file).
 """
 
 import hashlib
@@ -82,12 +82,14 @@ def load_completer(folder: Path, model: MorphableModel) -> FaceCompleter:
     The encoder is that of the stage that the inpainter was trained on. Raises UserError if the folder, a card
     or a file is missing, damaged, or made for another morphable model.
     """
-    inpaint_card = read_card(folder / "inpaint", model)
+    inpaint_card = read_card(folder / "inpaint")
+    check_model(inpaint_card, model, folder / "inpaint")
     encoder_folder = folder / encoder_stage(folder, inpaint_card)
-    encoder_card = read_card(encoder_folder, model)
-    segmenter = None
+    encoder_card = read_card(encoder_folder)
+    check_model(encoder_card, model, encoder_folder)
+    segmenter = None  # it parses photographs, whatever the model
     if (folder / "segment").is_dir():
-        card = read_card(folder / "segment", model)
+        card = read_card(folder / "segment")
         segmenter = filled(Segmenter(card["config"]["width"]), folder / "segment", "segmenter", card)
     return FaceCompleter(
         filled(Encoder(encoder_card["config"]["width"]), encoder_folder, "encoder", encoder_card),
@@ -110,15 +112,15 @@ def encoder_stage(folder: Path, inpaint_card: dict[str, Any]) -> str:
     return [*named, *present, "morphable"][0]
 
 
-def read_card(folder: Path, model: MorphableModel) -> dict[str, Any]:
-    """The card of one stage, checked to belong to `model` and to say the network's width."""
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of one stage, checked to say its morphable model and the network's width."""
     path = folder / "card.json"
     if not path.is_file():
         raise UserError(f"weights {folder}: no card.json here; train the stage first (facefill run demo)")
     card = decode_card(path.read_bytes().decode("utf-8", "replace"), str(path))
     match card:
         case {
-            "model": {"name": str(name), "checksum": str(trained_on)},
+            "model": {"name": str(), "checksum": str()},
             "config": {"width": int() | float() as width},
         } if 0 < width < float("inf"):
             pass
@@ -127,12 +129,17 @@ def read_card(folder: Path, model: MorphableModel) -> dict[str, Any]:
                 f"weights {path}: model.name, model.checksum or a positive config.width is missing or "
                 "malformed; copy or train that stage again"
             )
+    return card
+
+
+def check_model(card: dict[str, Any], model: MorphableModel, folder: Path) -> None:
+    """Raise UserError unless the card's networks were trained with `model`."""
+    name, trained_on = card["model"]["name"], card["model"]["checksum"]
     if trained_on != checksum(model):
         raise UserError(
             f"weights {folder}: trained with morphable model {name} ({trained_on[:12]}), not with "
             f"{model.name} ({checksum(model)[:12]}); use the matching model"
         )
-    return card
 
 
 def filled(network: nn.Module, folder: Path, name: str, card: dict[str, Any]) -> nn.Module:

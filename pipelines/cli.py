@@ -129,6 +129,12 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights folder (default: %(default)s)",
     )
     parser.add_argument(
+        "--model",
+        type=Path,
+        help="morphable model of the weights, a saved .npz or its own files; not needed for the default "
+        "model and beside the weights of a run",
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("completed"), help="output folder (default: %(default)s)"
     )
     parser.add_argument("--iterations", type=int, default=2, help="refinement passes (default: %(default)s)")

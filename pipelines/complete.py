@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from facefill.errors import UserError
 from facefill.face_parsing import OCCLUDER
-from facefill.geometry.default_model import default_model
 from facefill.geometry.texture import render
 from facefill.landmarks import five_from_68
+from facefill.model_of_weights import model_of_weights
 from facefill.photo import PhotoCompletion, aligned_crop, complete_photo, mask_in_photo, similarity_of
 from facefill.photographs import decode_photograph
 from facefill.views import render_views
@@ -27,7 +27,7 @@ def complete_files(options: argparse.Namespace) -> None:
     photo = read_photo(options.photo)
     five = None if options.landmarks is None else read_landmarks(options.landmarks)
     similarity = similarity_of(photo, five)
-    completer = load_completer(options.weights, default_model())
+    completer = load_completer(options.weights, model_of_weights(options.weights, options.model))
     if options.mask is None:
         mask = occluded(photo, similarity, completer)
     else:
