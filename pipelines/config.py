@@ -59,7 +59,7 @@ class DatasetConfig:
     """
 
     name: str
-    source: Literal["celeba", "celeba_aligned", "three_hundred_w", "celebamask_hq"]
+    source: str
     root: str = ""
     landmarks: str = ""
     undetected: Literal["reject", "keep"] = "reject"

@@ -17,6 +17,7 @@ from facefill.augmentation import CENTRE
 from facefill.config import STAGES
 from facefill.errors import UserError
 from pipelines.config import RunConfig
+from pipelines.sources.table import SOURCES
 
 PACKAGED = Path(__file__).parent / "configs"
 
@@ -159,8 +160,15 @@ def check_references(config: RunConfig, source: str) -> None:
                 raise UserError(
                     f"config {source}: {path}: no dataset {name!r}; datasets are {', '.join(names) or 'none'}"
                 )
-    for dataset in config.datasets:
+    for place, dataset in enumerate(config.datasets):
+        if dataset.source not in SOURCES:
+            raise UserError(
+                f"config {source}: datasets.{place}.source is {dataset.source!r}; expected one of "
+                f"{', '.join(SOURCES)}"
+            )
         kind = dataset.source.removesuffix("_aligned")
+        if not dataset.root and not hasattr(config.synthesis, kind):
+            raise UserError(f"config {source}: datasets: {dataset.name} has no root; set its folder or URL")
         if not dataset.root and not getattr(config.synthesis, kind):
             raise UserError(
                 f"config {source}: datasets: {dataset.name} has no root and synthesis.{kind} is 0; "

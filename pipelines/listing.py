@@ -1,10 +1,10 @@
-"""From a dataset's settings to the listing of its pictures: the one place that chooses a reader."""
+"""From a dataset's settings to the listing of its pictures."""
 
 from facefill.errors import UserError
 from pipelines import storage
 from pipelines.config import DatasetConfig, RunConfig
-from pipelines.sources import celeba, celebamask_hq, three_hundred_w
-from pipelines.sources.records import Listing, limited
+from pipelines.sources.records import Listing, SourceSettings, limited
+from pipelines.sources.table import SOURCES
 
 
 def synthesized_root(config: RunConfig, source: str) -> str:
@@ -22,55 +22,35 @@ def inside(root: str, path: str) -> str:
 def refuse_ignored(dataset: DatasetConfig) -> None:
     """Raises UserError for a setting that the dataset's source has no use for."""
     where = f"dataset {dataset.name}"
-    if dataset.source == "three_hundred_w":
-        if dataset.split == "identity":
-            raise UserError(
-                f"{where}: split: identity is not for three_hundred_w, people are unknown there; "
-                "leave split out and photographs are held out"
-            )
-        if dataset.landmarks or dataset.undetected != "reject":
-            name = "landmarks" if dataset.landmarks else "undetected"
-            raise UserError(
-                f"{where}: {name} is not for three_hundred_w, its .mat files hold them; leave it out"
-            )
-    if dataset.celeba and dataset.source != "celebamask_hq":
-        raise UserError(f"{where}: celeba is for celebamask_hq alone, not for {dataset.source}; leave it out")
+    source = SOURCES[dataset.source]
+    wanted = {
+        "landmarks": bool(dataset.landmarks),
+        "undetected": dataset.undetected != "reject",
+        "celeba": bool(dataset.celeba),
+        "identity": dataset.split == "identity",
+    }
+    for setting, given in wanted.items():
+        if given and setting not in source.uses:
+            what = "split: identity" if setting == "identity" else setting
+            others = ", ".join(name for name, other in SOURCES.items() if setting in other.uses)
+            raise UserError(f"{where}: {what} is not for {dataset.source}, only for {others}; leave it out")
+    if dataset.fit and not source.photographs:
+        raise UserError(f"{where}: {dataset.source} has no photographs that could be fitted; set fit: false")
 
 
 def list_dataset(config: RunConfig, dataset: DatasetConfig) -> Listing:
     """Every picture of the dataset. Raises UserError for what the reader refuses or has no use for."""
     refuse_ignored(dataset)
     root = dataset.root or synthesized_root(config, dataset.source)
-    landmarks = inside(root, dataset.landmarks)
-    if dataset.source == "three_hundred_w":
-        listing = three_hundred_w.list_records(
-            root, three_hundred_w.ThreeHundredWOptions(dataset.name, held_out=dataset.held_out)
-        )
-    elif dataset.source == "celebamask_hq":
-        partition = inside(root, dataset.celeba)
-        if not partition and not dataset.root:
-            partition = synthesized_root(config, "celeba")
-        listing = celebamask_hq.list_records(
-            root,
-            celebamask_hq.CelebaMaskHqOptions(
-                dataset=dataset.name,
-                celeba=partition,
-                landmarks68=landmarks,
-                undetected=dataset.undetected,
-                split=dataset.split,
-                held_out=dataset.held_out,
-            ),
-        )
-    else:
-        listing = celeba.list_records(
-            root,
-            celeba.CelebaOptions(
-                dataset=dataset.name,
-                variant="aligned" if dataset.source == "celeba_aligned" else "in_the_wild",
-                landmarks68=landmarks,
-                undetected=dataset.undetected,
-                split=dataset.split,
-                held_out=dataset.held_out,
-            ),
-        )
-    return limited(listing, dataset.limit)
+    celeba = inside(root, dataset.celeba)
+    if not dataset.root and not celeba and "celeba" in SOURCES[dataset.source].uses:
+        celeba = synthesized_root(config, "celeba")
+    settings = SourceSettings(
+        dataset=dataset.name,
+        landmarks=inside(root, dataset.landmarks),
+        undetected=dataset.undetected,
+        split=dataset.split,
+        held_out=dataset.held_out,
+        celeba=celeba,
+    )
+    return limited(SOURCES[dataset.source].list_records(root, settings), dataset.limit)

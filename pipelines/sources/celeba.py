@@ -1,11 +1,12 @@
 """CelebA in its released layout, in both variants.
 
-`in_the_wild` is Img/img_celeba with list_landmarks_celeba, `aligned` is Img/img_align_celeba (178 x 218) with
-list_landmarks_align_celeba; lists lie in Anno/ and Eval/, or beside the pictures' folder.
-A csv with 68 landmarks per picture, in the variant's own pixels, may replace the five points.
+`in_the_wild` is Img/img_celeba with list_landmarks_celeba and list_bbox_celeba, `aligned` is
+Img/img_align_celeba (178 x 218) with list_landmarks_align_celeba; lists lie in Anno/ and Eval/, or beside the
+pictures' folder. A csv with 68 landmarks per picture, in the variant's own pixels, may replace the five
+points; in the wild its points must lie in the box of the face that the data set means.
 """
 
-from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,17 +16,17 @@ from facefill.errors import UserError
 from pipelines import storage
 from pipelines.manifest import SPLITS, UNKNOWN_IDENTITY, Rejected
 from pipelines.sources import lists
+from pipelines.sources.file_names import first_existing, key_of, pictures_in, stem_of
+from pipelines.sources.landmark_files import LandmarkList, given_landmarks
 from pipelines.sources.records import (
-    PICTURES,
     Listing,
+    Photograph,
     RejectedSample,
-    SourceSample,
-    Split,
-    first_existing,
-    key_of,
-    read_picture,
+    Source,
+    SourceSettings,
+    finished,
+    packed,
     split_by_share,
-    stem_of,
 )
 
 Variant = Literal["in_the_wild", "aligned"]
@@ -33,74 +34,44 @@ PICTURE_FOLDER = {"in_the_wild": "img_celeba", "aligned": "img_align_celeba"}
 LANDMARK_LIST = {"in_the_wild": "list_landmarks_celeba", "aligned": "list_landmarks_align_celeba"}
 
 
-@dataclass(frozen=True)
-class CelebaOptions:
-    """How to read CelebA.
-
-    dataset: the name in keys and tars. landmarks68: URL of the csv, "" for the official five points.
-    undetected: what to do with its rows of detected = 0. split: the official partition, or by identity, where
-    `held_out` is the share of identities for test and for validation each.
-    """
-
-    dataset: str = "celeba"
-    variant: Variant = "in_the_wild"
-    landmarks68: str = ""
-    undetected: Literal["reject", "keep"] = "reject"
-    split: Split = "official"
-    held_out: float = 0.1
-
-
-@dataclass(frozen=True)
-class CelebaRecord:
-    """One picture with its landmarks, row after row x0, y0, x1, ..."""
-
-    key: str
-    split: str
-    identity: int
-    source: str
-    landmarks: tuple[float, ...]
-
-    def load(self) -> SourceSample:
-        """Read the picture. Raises RejectedSample."""
-        return SourceSample(read_picture(self.source), np.reshape(self.landmarks, (-1, 2)))
-
-
-def list_records(root: str, options: CelebaOptions) -> Listing:
+def list_records(root: str, settings: SourceSettings, variant: Variant = "in_the_wild") -> Listing:
     """Every picture of the variant's folder. Raises UserError for a missing or wrong list."""
-    folder_name = PICTURE_FOLDER[options.variant]
-    folder = first_existing(
-        root, (f"Img/{folder_name}", folder_name), f"CelebA's pictures ({options.variant})"
-    )
-    pictures = {storage.name_of(url): url for url in storage.list_files(folder, PICTURES)}
+    name = PICTURE_FOLDER[variant]
+    folder = first_existing(root, (f"Img/{name}", name), f"CelebA's pictures ({variant})")
+    pictures = pictures_in(folder)
     if not pictures:
         raise UserError(f"{folder}: no pictures in this folder; expected 000001.jpg and on")
-    landmarks, landmark_list = _read_landmarks(root, options)
-    identities = _read_identities(root, required=options.split == "identity")
-    partition = read_partition(root) if options.split == "official" else None
+    landmarks = given_landmarks(settings) or _official_landmarks(root, variant)
+    boxes = _read_boxes(root) if variant == "in_the_wild" else {}
+    identities = _read_identities(root, required=settings.split == "identity")
+    partition = read_partition(root) if settings.split == "official" else None
 
-    records: list[CelebaRecord] = []
+    records: list[Photograph] = []
     rejected: list[Rejected] = []
-    for name, url in sorted(pictures.items()):
-        key = key_of(options.dataset, stem_of(url))
+    for url in pictures:
+        name, key = storage.name_of(url), key_of(settings.dataset, stem_of(url))
+        box = boxes.get(name)
         try:
-            points = _points_of(name, landmarks, landmark_list, options.undetected)
-            split = _split_of(name, identities, partition, options.held_out)
+            points = landmarks.of(name)
+            if settings.landmarks and box is not None:
+                _check_inside(points, box)
+            split = _split_of(name, identities, partition, settings.held_out)
         except RejectedSample as reason:
             rejected.append(Rejected(key, url, str(reason)))
             continue
         identity = identities.get(name, UNKNOWN_IDENTITY)
-        records.append(CelebaRecord(key, split, identity, url, tuple(points.ravel().tolist())))
+        records.append(Photograph(key, split, url, identity, packed(points), box))
     notes = []
-    if absent := sorted(set(landmarks) - set(pictures)):
+    if absent := sorted(set(landmarks.rows) - {storage.name_of(url) for url in pictures}):
         notes.append(
-            f"{landmark_list}: {len(absent)} rows name pictures that are not there, first {absent[0]}"
+            f"{landmarks.url}: {len(absent)} rows name pictures that are not there, first {absent[0]}"
         )
-    if rejected:
-        first = rejected[0]
-        notes.append(f"{folder}: {len(rejected)} pictures are rejected, first {first.key}: {first.reason}")
-    return Listing(
-        options.dataset, tuple(sorted(records, key=lambda r: r.key)), tuple(rejected), tuple(notes)
-    )
+    return finished(settings, folder, records, rejected, notes)
+
+
+USES = ("landmarks", "undetected", "identity")
+IN_THE_WILD = Source(list_records, USES)
+ALIGNED = Source(partial(list_records, variant="aligned"), USES)
 
 
 def read_partition(root: str) -> dict[str, str]:
@@ -138,28 +109,25 @@ def _read_identities(root: str, required: bool) -> dict[str, int]:
     return lists.read_pairs(url)
 
 
-def _read_landmarks(
-    root: str, options: CelebaOptions
-) -> tuple[dict[str, tuple[NDArray[np.float64], bool]], str]:
-    """File name -> (points, detected), and the list's URL for messages."""
-    if options.landmarks68:
-        return lists.read_68_points(options.landmarks68), options.landmarks68
-    url = first_existing(root, _places(LANDMARK_LIST[options.variant], ("Anno",)), "the landmarks")
-    return {name: (points, True) for name, points in lists.read_five_points(url).items()}, url
+def _official_landmarks(root: str, variant: Variant) -> LandmarkList:
+    url = first_existing(root, _places(LANDMARK_LIST[variant], ("Anno",)), "the landmarks")
+    return LandmarkList(url, {name: (points, True) for name, points in lists.read_five_points(url).items()})
 
 
-def _points_of(
-    name: str,
-    landmarks: dict[str, tuple[NDArray[np.float64], bool]],
-    landmark_list: str,
-    undetected: Literal["reject", "keep"],
-) -> NDArray[np.float64]:
-    if name not in landmarks:
-        raise RejectedSample(f"no row in {storage.name_of(landmark_list)}")
-    points, detected = landmarks[name]
-    if not detected and undetected == "reject":
-        raise RejectedSample(f"no face was detected (detected = 0 in {storage.name_of(landmark_list)})")
-    return points
+def _read_boxes(root: str) -> dict[str, tuple[float, ...]]:
+    """File name -> (left, top, width, height); empty without the list, and less the boxes of no extent."""
+    try:
+        url = first_existing(root, _places("list_bbox_celeba", ("Anno",)), "the boxes")
+    except UserError:  # they only say which of several faces is meant
+        return {}
+    return {name: box for name, box in lists.read_boxes(url).items() if box[2] > 0 and box[3] > 0}
+
+
+def _check_inside(points: NDArray[np.float64], box: tuple[float, ...]) -> None:
+    column, row = points.mean(0)
+    left, top, width, height = box
+    if not (left <= column <= left + width and top <= row <= top + height):
+        raise RejectedSample("its landmarks lie outside the box in list_bbox_celeba: another face's")
 
 
 def _split_of(

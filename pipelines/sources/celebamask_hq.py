@@ -1,14 +1,13 @@
 """CelebAMask-HQ: 1024 x 1024 pictures and their face parsing.
 
 Pictures are CelebA-HQ-img/{i}.jpg; labels are one PNG per part, CelebAMask-HQ-mask-anno/{i //
-2000}/{i:05d}_{part}.png, or one label map per picture, CelebAMask-HQ-mask/{i}.png. The mapping file leads to
-CelebA's own file names, and with them to partition and identity. The pictures are aligned as released and
-only need resizing; a plain folder of CelebA-HQ pictures named by CelebA file (012712.jpg, six digits) is
-understood too.
+2000}/{i:05d}_{part}.png, or one label map per picture, CelebAMask-HQ-mask/{i}.png; where both are, the parts
+count. The mapping file leads to CelebA's own file names, and with them to partition and identity. The
+pictures are aligned as released and only need resizing; a plain folder of CelebA-HQ pictures named by CelebA
+file (012712.jpg, six digits) is understood too.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +17,19 @@ from facefill.face_parsing import CELEBAMASK_PARTS, parsing_from_label_map, pars
 from pipelines import storage
 from pipelines.manifest import UNKNOWN_IDENTITY, Rejected
 from pipelines.sources import celeba, lists
+from pipelines.sources.file_names import has_suffix, key_of, pictures_in, stem_of
+from pipelines.sources.landmark_files import given_landmarks
 from pipelines.sources.records import (
-    PICTURES,
     Listing,
     RejectedSample,
+    Source,
     SourceSample,
-    Split,
-    key_of,
+    SourceSettings,
+    finished,
+    packed,
     read_picture,
     split_by_share,
-    stem_of,
+    unpacked,
 )
 
 PICTURE_FOLDER = "CelebA-HQ-img"
@@ -36,23 +38,6 @@ LABELS_FOLDER = "CelebAMask-HQ-mask"
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 # The official partition is by CelebA file number.
 FIRST_VALIDATION, FIRST_TEST = 162771, 182638
-
-
-@dataclass(frozen=True)
-class CelebaMaskHqOptions:
-    """How to read CelebAMask-HQ.
-
-    dataset: the name in keys and tars. celeba: CelebA's own folder for partition and identities; without it
-    the official split follows from the file number. landmarks68: URL of a csv with 68 points in the released
-    pictures' pixels, "" for none. undetected, split and held_out as for CelebA; by identity needs `celeba`.
-    """
-
-    dataset: str = "celebamask_hq"
-    celeba: str = ""
-    landmarks68: str = ""
-    undetected: Literal["reject", "keep"] = "reject"
-    split: Split = "official"
-    held_out: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -65,7 +50,7 @@ class CelebaMaskHqRecord:
     source: str
     parts: tuple[tuple[str, str], ...]
     label_map: str
-    landmarks: tuple[float, ...] = ()
+    landmarks: bytes = b""
 
     def load(self) -> SourceSample:
         """Read picture and labels. Raises RejectedSample."""
@@ -77,30 +62,29 @@ class CelebaMaskHqRecord:
             parsing = parsing_from_parts(masks)
         elif self.label_map:
             parsing = parsing_from_label_map(_read_png(self.label_map))
-        landmarks = np.reshape(self.landmarks, (-1, 2)) if self.landmarks else None
-        return SourceSample(read_picture(self.source), landmarks, aligned=True, parsing=parsing)
+        picture = read_picture(self.source)
+        return SourceSample(picture, unpacked(self.landmarks), aligned=True, parsing=parsing)
 
 
-def list_records(root: str, options: CelebaMaskHqOptions) -> Listing:
+def list_records(root: str, settings: SourceSettings) -> Listing:
     """Every picture with its labels, split and identity. Raises UserError for a missing or wrong list."""
     pictures, by_celeba_file = _find_pictures(root)
-    mapping = {} if by_celeba_file else _read_mapping(root)
+    mapping = {} if by_celeba_file else lists.read_mapping(storage.join(root, MAPPING))
     parts, label_maps = _find_parts(root), _find_label_maps(root)
-    landmarks = lists.read_68_points(options.landmarks68) if options.landmarks68 else None
-    partition = (
-        celeba.read_partition(options.celeba) if options.celeba and options.split == "official" else None
-    )
-    identities = _read_identities(options)
+    landmarks = given_landmarks(settings)
+    by_partition = settings.celeba and settings.split == "official"
+    partition = celeba.read_partition(settings.celeba) if by_partition else None
+    identities = _read_identities(settings)
 
     records: list[CelebaMaskHqRecord] = []
     rejected: list[Rejected] = []
     for url in pictures:
         stem = stem_of(url)
-        key = key_of(options.dataset, stem)
+        key = key_of(settings.dataset, stem)
         try:
             index, celeba_file = _names_of(stem, mapping, by_celeba_file)
-            split = _split_of(celeba_file, partition, identities, options)
-            points = _points_of(storage.name_of(url), landmarks, options.undetected)
+            split = _split_of(celeba_file, partition, identities, settings)
+            points = None if landmarks is None else landmarks.of(storage.name_of(url))
         except RejectedSample as reason:
             rejected.append(Rejected(key, url, str(reason)))
             continue
@@ -109,58 +93,63 @@ def list_records(root: str, options: CelebaMaskHqOptions) -> Listing:
             split=split,
             identity=identities.get(celeba_file, UNKNOWN_IDENTITY),
             source=url,
-            parts=tuple(parts.get(index, ())),
+            parts=tuple(sorted(parts.get(index, {}).items())),
             label_map=label_maps.get(index, ""),
-            landmarks=points,
+            landmarks=packed(points),
         )
         records.append(record)
     unlabelled = sum(not record.parts and not record.label_map for record in records)
     notes = [f"{root}: {unlabelled} of {len(records)} pictures have no labels"] if unlabelled else []
     if lonely := (set(parts) | set(label_maps)) - {
-        int(stem_of(url)) for url in pictures if stem_of(url).isdigit()
+        int(stem_of(url)) for url in pictures if stem_of(url).isdecimal()
     }:
         notes.append(f"{root}: {len(lonely)} pictures have labels but are not there, first {min(lonely)}")
-    return Listing(
-        options.dataset, tuple(sorted(records, key=lambda r: r.key)), tuple(rejected), tuple(notes)
-    )
+    return finished(settings, root, records, rejected, notes)
+
+
+SOURCE = Source(list_records, ("landmarks", "undetected", "celeba", "identity"))
 
 
 def _find_pictures(root: str) -> tuple[list[str], bool]:
     """The pictures' URLs, and whether they are named by CelebA file instead of by CelebA-HQ index."""
     for folder in (storage.join(root, PICTURE_FOLDER), root):
-        pictures = storage.list_files(folder, PICTURES, recursive=False)
+        pictures = pictures_in(folder, recursive=False)
         if pictures:
             stems = [stem_of(url) for url in pictures]
-            return pictures, all(len(stem) == 6 and stem.isdigit() for stem in stems)
+            return pictures, all(len(stem) == 6 and stem.isdecimal() for stem in stems)
     raise UserError(f"{root}: no pictures found; expected {PICTURE_FOLDER}/0.jpg and on")
 
 
-def _read_mapping(root: str) -> dict[int, str]:
-    return lists.read_mapping(storage.join(root, MAPPING))
-
-
-def _find_parts(root: str) -> dict[int, list[tuple[str, str]]]:
-    """CelebA-HQ index -> (part, URL). Raises UserError for a file that is not {5 digits}_{part}.png."""
-    parts: dict[int, list[tuple[str, str]]] = {}
-    for url in storage.list_files(storage.join(root, PARTS_FOLDER), ".png"):
+def _find_parts(root: str) -> dict[int, dict[str, str]]:
+    """CelebA-HQ index -> part -> URL. Raises UserError for a file that is not {5 digits}_{part}.png."""
+    parts: dict[int, dict[str, str]] = {}
+    for url in storage.list_files(storage.join(root, PARTS_FOLDER)):
+        if not has_suffix(url, ".png"):
+            continue
         number, _, part = stem_of(url).partition("_")
-        if not number.isdigit() or part not in CELEBAMASK_PARTS[1:]:
+        if not number.isdecimal() or part not in CELEBAMASK_PARTS[1:]:
             raise UserError(
                 f"{url}: expected a name like 00000_skin.png with one of the 18 parts; remove or rename it"
             )
-        parts.setdefault(int(number), []).append((part, url))
+        other = parts.setdefault(int(number), {}).setdefault(part, url)
+        if other != url:
+            raise UserError(f"{url}: the same part as {other}; remove one of the two")
     return parts
 
 
 def _find_label_maps(root: str) -> dict[int, str]:
-    files = storage.list_files(storage.join(root, LABELS_FOLDER), ".png", recursive=False)
-    return {int(stem_of(url)): url for url in files if stem_of(url).isdigit()}
+    files = storage.list_files(storage.join(root, LABELS_FOLDER), recursive=False)
+    pngs = [url for url in files if has_suffix(url, ".png")]
+    for url in pngs:
+        if not stem_of(url).isdecimal():
+            raise UserError(f"{url}: expected a name like 0.png, the picture's number; remove or rename it")
+    return {int(stem_of(url)): url for url in pngs}
 
 
-def _read_identities(options: CelebaMaskHqOptions) -> dict[str, int]:
-    if options.celeba:
-        return celeba.read_identities(options.celeba)
-    if options.split == "identity":
+def _read_identities(settings: SourceSettings) -> dict[str, int]:
+    if settings.celeba:
+        return celeba.read_identities(settings.celeba)
+    if settings.split == "identity":
         raise UserError("split by identity needs CelebA's identity_CelebA.txt: give CelebA's own folder")
     return {}
 
@@ -169,7 +158,7 @@ def _names_of(stem: str, mapping: dict[int, str], by_celeba_file: bool) -> tuple
     """(CelebA-HQ index or -1, CelebA file name) of a picture."""
     if by_celeba_file:
         return -1, f"{stem}.jpg"
-    if not stem.isdigit() or int(stem) not in mapping:
+    if not stem.isdecimal() or int(stem) not in mapping:
         raise RejectedSample(f"no row in {MAPPING}")
     return int(stem), mapping[int(stem)]
 
@@ -178,37 +167,22 @@ def _split_of(
     celeba_file: str,
     partition: dict[str, str] | None,
     identities: dict[str, int],
-    options: CelebaMaskHqOptions,
+    settings: SourceSettings,
 ) -> str:
-    if options.split == "identity":
+    if settings.split == "identity":
         if celeba_file not in identities:
             raise RejectedSample(f"{celeba_file} has no row in identity_CelebA")
-        return split_by_share(str(identities[celeba_file]), options.held_out)
+        return split_by_share(str(identities[celeba_file]), settings.held_out)
     if partition is not None:
         if celeba_file not in partition:
             raise RejectedSample(f"{celeba_file} has no row in list_eval_partition")
         return partition[celeba_file]
     number = stem_of(celeba_file)
-    if not number.isdigit():
+    if not number.isdecimal():
         raise RejectedSample(f"{celeba_file} is no CelebA file name")
     if int(number) >= FIRST_TEST:
         return "test"
     return "validation" if int(number) >= FIRST_VALIDATION else "train"
-
-
-def _points_of(
-    name: str,
-    landmarks: dict[str, tuple[NDArray[np.float64], bool]] | None,
-    undetected: Literal["reject", "keep"],
-) -> tuple[float, ...]:
-    if landmarks is None:
-        return ()
-    if name not in landmarks:
-        raise RejectedSample("no row in the list of 68 landmarks")
-    points, detected = landmarks[name]
-    if not detected and undetected == "reject":
-        raise RejectedSample("no face was detected (detected = 0)")
-    return tuple(points.ravel().tolist())
 
 
 def _read_png(url: str) -> NDArray[np.uint8]:

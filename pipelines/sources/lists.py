@@ -1,8 +1,11 @@
 """The text lists of the CelebA family: counted tables with a header, pairs without one, and their .csv twins.
 
-Each function checks what it reads: a page saved by a failed download, a wrong count, missing columns or a
-value that is no number ends with a UserError that names the file, the line and what was expected.
+Each function checks what it reads: a page saved by a failed download, a wrong count, missing columns, a
+second row of one picture or a value that is no number ends with a UserError that names the file, the line and
+what was expected.
 """
+
+import csv
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +18,19 @@ FIVE_POINT_COLUMNS = tuple(
     for point in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
     for axis in ("x", "y")
 )
+BOX_COLUMNS = ("x_1", "y_1", "width", "height")
 
 
 def read_five_points(url: str) -> dict[str, NDArray[np.float64]]:
     """File name -> (5, 2) of list_landmarks_celeba or list_landmarks_align_celeba, .txt or .csv."""
-    lines = _lines(url, "rows of five landmarks")
-    if url.endswith(".csv"):
-        _expect(url, 1, lines[0].split(","), ("image_id", *FIVE_POINT_COLUMNS))
-        rows = _number_rows(url, lines[1:], 2, ",", 10)
-    else:
-        count = lines[0].strip()
-        if not count.isdigit():
-            raise UserError(f"{url}, line 1: expected the number of rows, found {count[:40]!r}")
-        _expect(url, 2, lines[1].split() if len(lines) > 1 else [], FIVE_POINT_COLUMNS)
-        rows = _number_rows(url, lines[2:], 3, None, 10)
-        if len(rows) != int(count):
-            raise UserError(
-                f"{url}: line 1 announces {count} rows, the file has {len(rows)}; download it again"
-            )
+    rows = _counted_rows(url, "rows of five landmarks", FIVE_POINT_COLUMNS)
     return {name: np.reshape(values, (5, 2)) for name, values in rows.items()}
+
+
+def read_boxes(url: str) -> dict[str, tuple[float, ...]]:
+    """File name -> (left, top, width, height) of list_bbox_celeba, .txt or .csv; some have no extent."""
+    rows = _counted_rows(url, "rows of boxes", BOX_COLUMNS)
+    return {name: tuple(values.tolist()) for name, values in rows.items()}
 
 
 def read_68_points(url: str) -> dict[str, tuple[NDArray[np.float64], bool]]:
@@ -65,8 +62,28 @@ def read_mapping(url: str) -> dict[int, str]:
         parts = line.split()
         if len(parts) != 3 or not parts[0].isdigit() or not parts[1].isdigit():
             raise UserError(f"{url}, line {number}: expected idx, orig_idx, orig_file, found {line[:60]!r}")
+        if int(parts[0]) in mapping:
+            raise UserError(
+                f"{url}, line {number}: a second row of picture {parts[0]}; remove one of the two"
+            )
         mapping[int(parts[0])] = parts[2]
     return mapping
+
+
+def _counted_rows(url: str, expected: str, columns: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
+    """File name -> numbers of a list with a header, which the .txt has below the number of rows."""
+    lines = _lines(url, expected)
+    if url.endswith(".csv"):
+        _expect(url, 1, lines[0].split(","), ("image_id", *columns))
+        return _number_rows(url, lines[1:], 2, ",", len(columns))
+    count = lines[0].strip()
+    if not count.isdigit():
+        raise UserError(f"{url}, line 1: expected the number of rows, found {count[:40]!r}")
+    _expect(url, 2, lines[1].split() if len(lines) > 1 else [], columns)
+    rows = _number_rows(url, lines[2:], 3, None, len(columns))
+    if len(rows) != int(count):
+        raise UserError(f"{url}: line 1 announces {count} rows, the file has {len(rows)}; download it again")
+    return rows
 
 
 def _lines(url: str, expected: str) -> list[str]:
@@ -100,7 +117,8 @@ def _number_rows(
     """Name -> numbers; every line must have the name and exactly `count` finite numbers."""
     rows: dict[str, NDArray[np.float64]] = {}
     for number, line in enumerate(lines, first_line):
-        name, *values = line.split(separator)
+        # names with commas are quoted
+        name, *values = next(csv.reader([line])) if '"' in line else line.split(separator)
         try:
             numbers = np.array([float(value) for value in values])
         except ValueError:
@@ -111,5 +129,7 @@ def _number_rows(
             raise UserError(
                 f"{url}, line {number}: expected a name and {count} numbers, found {len(numbers)}"
             )
+        if name.strip() in rows:
+            raise UserError(f"{url}, line {number}: a second row of {name.strip()}; remove one of the two")
         rows[name.strip()] = numbers
     return rows

@@ -1,22 +1,23 @@
-"""What every reader of a released data set gives: a listing of records that can be loaded anywhere.
+"""What every reader of a data set takes and gives: settings in, a listing of records that load anywhere out.
 
-Reading has two steps. Listing looks at the annotation files and folder names only: a wrong file ends the
+Reading has two steps. Listing looks at the annotation files and file names only: a wrong file ends the
 command (UserError), a picture without its row is listed as rejected. Loading reads one picture on whatever
 worker has the record: what is wrong with that picture alone raises `RejectedSample`, and the job goes on.
 """
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facefill.errors import UserError
 from pipelines import storage
-from pipelines.manifest import Rejected
+from pipelines.manifest import UNKNOWN_IDENTITY, Rejected
+from pipelines.sources.file_names import is_unicode
 
-PICTURES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 Split = Literal["official", "identity"]
 
 
@@ -28,10 +29,12 @@ class RejectedSample(ValueError):
 class SourceSample:
     """One picture as it was released.
 
-    picture: the file's bytes; landmarks (68, 2) or (5, 2) pixels of the upright picture, 0-based, or None;
-    aligned: the picture already is a CelebA-HQ face that needs at most resizing; parsing (H, W) uint8 classes
-    in the picture's frame at any resolution, or None; parameters (234,) with the camera in the picture's
-    pixels, or None (`samples.PARAMETERS`).
+    picture: the file's bytes; landmarks (68, 2) or (5, 2) pixels of the upright picture, 0-based, or None
+    where nobody has looked for them yet; aligned: the picture already is a CelebA-HQ face that needs at most
+    resizing; parsing (H, W) uint8 classes in the picture's frame at any resolution, or None; parameters
+    (234,) with the camera in the picture's pixels, or None (`samples.PARAMETERS`); box: (left, top, width,
+    height) of the face that the data set means, in the picture's pixels, for a detector to choose by, or
+    None; is_uv_texture: the picture is no photograph but a face's unwrapped skin, in a layout of its own.
     """
 
     picture: bytes
@@ -39,6 +42,8 @@ class SourceSample:
     aligned: bool = False
     parsing: NDArray[np.uint8] | None = None
     parameters: NDArray[np.float64] | None = None
+    box: tuple[float, ...] | None = None
+    is_uv_texture: bool = False
 
 
 class SourceRecord(Protocol):
@@ -65,6 +70,22 @@ class SourceRecord(Protocol):
 
 
 @dataclass(frozen=True)
+class Photograph:
+    """A record for pictures with nothing else to read; landmarks as `packed`, b"" for none."""
+
+    key: str
+    split: str
+    source: str
+    identity: int = UNKNOWN_IDENTITY
+    landmarks: bytes = b""
+    box: tuple[float, ...] | None = None
+
+    def load(self) -> SourceSample:
+        """Read the picture. Raises RejectedSample."""
+        return SourceSample(read_picture(self.source), unpacked(self.landmarks), box=self.box)
+
+
+@dataclass(frozen=True)
 class Listing:
     """A data set as found: records sorted by key, what is rejected already, and remarks for the user."""
 
@@ -72,6 +93,71 @@ class Listing:
     records: tuple[Any, ...]  # SourceRecord
     rejected: tuple[Rejected, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """How to read a data set; what a source has no use for keeps its default.
+
+    dataset: the name in keys and tars. landmarks: URL of a csv with 68 points per picture, "" for none;
+    undetected: what to do with its rows of detected = 0. split: the official partition, or by identity,
+    where `held_out` is the share of people (of files, where people are unknown) for test and for validation
+    each. celeba: CelebA's own folder, for data sets made from it.
+    """
+
+    dataset: str
+    landmarks: str = ""
+    undetected: Literal["reject", "keep"] = "reject"
+    split: Split = "official"
+    held_out: float = 0.1
+    celeba: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of data set, as the table of sources has it.
+
+    list_records: (root, settings) -> every picture; raises UserError. uses: which of landmarks, undetected,
+    celeba and identity (`split: identity`) it has a use for; the others are refused by name. photographs:
+    False where there is nothing that could be fitted.
+    """
+
+    list_records: Callable[[str, SourceSettings], Listing]
+    uses: tuple[str, ...] = ()
+    photographs: bool = True
+
+
+def finished(
+    settings: SourceSettings,
+    root: str,
+    records: Iterable[SourceRecord],
+    rejected: Iterable[Rejected],
+    notes: Sequence[str] = (),
+) -> Listing:
+    """The listing of what a source found, sorted by key.
+
+    Pictures that share a key are all rejected, for nobody can say which is meant, and so are file names that
+    are not Unicode, for no table can hold them.
+    """
+    by_key: dict[str, list[SourceRecord]] = defaultdict(list)
+    for record in records:
+        by_key[record.key].append(record)
+    kept, refused = [], list(rejected)
+    for key, same in by_key.items():
+        if len(same) > 1:
+            names = " and ".join(storage.name_of(record.source) for record in same[:2])
+            reason = f"{len(same)} pictures have this key ({names}); rename all but one"
+            refused += [Rejected(key, record.source, reason) for record in same]
+        elif not is_unicode(same[0].source):
+            refused.append(Rejected(key, same[0].source, "the file name is not Unicode; rename it"))
+        else:
+            kept.append(same[0])
+    refused = sorted((printable(entry) for entry in refused), key=lambda entry: (entry.key, entry.source))
+    remarks = list(notes)
+    if refused:
+        first = refused[0]
+        remarks.append(f"{root}: {len(refused)} pictures are rejected, first {first.key}: {first.reason}")
+    return Listing(settings.dataset, tuple(sorted(kept, key=lambda r: r.key)), tuple(refused), tuple(remarks))
 
 
 def limited(listing: Listing, limit: int | None) -> Listing:
@@ -83,17 +169,28 @@ def limited(listing: Listing, limit: int | None) -> Listing:
     return replace(listing, records=chosen, notes=(*listing.notes, f"{limit} of {count} pictures are used"))
 
 
-def key_of(dataset: str, stem: str) -> str:
-    """A key without dots, for the first dot of a tar member ends the key."""
-    return f"{dataset}/{stem.replace('.', '_')}"
+def printable(entry: Rejected) -> Rejected:
+    """The same with a source that can be stored."""
+    return replace(entry, source=entry.source.encode("utf-8", "backslashreplace").decode())
+
+
+def packed(points: NDArray[np.floating] | None) -> bytes:
+    """Landmarks (N, 2) as bytes, a quarter of what a tuple of floats takes; b"" for None."""
+    return b"" if points is None else np.ascontiguousarray(points, np.float64).tobytes()
+
+
+def unpacked(landmarks: bytes) -> NDArray[np.float64] | None:
+    """What `packed` was given."""
+    return np.frombuffer(landmarks, np.float64).reshape(-1, 2) if landmarks else None
 
 
 def split_by_share(person: str, held_out: float) -> str:
     """A split by the name alone: `held_out` of all names are for test, as many for validation."""
-    place = int.from_bytes(hashlib.sha256(person.encode()).digest()[:8], "big") / 2**64
-    if place < held_out:
+    place = int.from_bytes(hashlib.sha256(person.encode("utf-8", "surrogateescape")).digest()[:8], "big")
+    share = place / 2**64
+    if share < held_out:
         return "test"
-    return "validation" if place < 2 * held_out else "train"
+    return "validation" if share < 2 * held_out else "train"
 
 
 def read_picture(url: str) -> bytes:
@@ -105,17 +202,3 @@ def read_picture(url: str) -> bytes:
     if not data:
         raise RejectedSample("the picture file is empty")
     return data
-
-
-def first_existing(root: str, candidates: tuple[str, ...], what: str) -> str:
-    """The first of the relative paths that exists below root. Raises UserError naming the expected ones."""
-    for candidate in candidates:
-        url = storage.join(root, candidate)
-        if storage.exists(url):
-            return url
-    raise UserError(f"{root}: {what} not found; expected {' or '.join(candidates)}")
-
-
-def stem_of(url: str) -> str:
-    """The file name without its ending."""
-    return storage.name_of(url).rsplit(".", 1)[0]

@@ -19,31 +19,20 @@ from facefill.errors import UserError
 from facefill.samples import NUM_EXPRESSION, NUM_IDENTITY
 from pipelines import storage
 from pipelines.manifest import UNKNOWN_IDENTITY, Rejected
+from pipelines.sources.file_names import has_suffix, key_of, pictures_in, stem_of
 from pipelines.sources.records import (
     Listing,
     RejectedSample,
+    Source,
     SourceSample,
-    key_of,
+    SourceSettings,
+    finished,
     read_picture,
     split_by_share,
-    stem_of,
 )
 
 SUBSETS = ("AFW", "HELEN", "IBUG", "LFPW")
 TEST_SUBSET = "AFLW2000"
-
-
-@dataclass(frozen=True)
-class ThreeHundredWOptions:
-    """How to read a folder of subsets.
-
-    dataset: the name in keys and tars; held_out: share of the photographs for test and for validation each
-    (people are unknown here; all views of one photograph share a split). AFLW2000, where it is present, is
-    for test as a whole. The mirrored copies (`AFW_Flip` ...) are not read: training mirrors.
-    """
-
-    dataset: str = "300w_3d"
-    held_out: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,32 +58,47 @@ class ThreeHundredWRecord:
         return SourceSample(picture, landmarks_of(fields), parameters=parameters_of(fields, height))
 
 
-def list_records(root: str, options: ThreeHundredWOptions) -> Listing:
-    """Every .jpg with its .mat in the subset folders below root. Raises UserError when there is none."""
+def list_records(root: str, settings: SourceSettings) -> Listing:
+    """Every picture with its .mat in the subset folders below root. Raises UserError when there is none.
+
+    People are unknown here: `held_out` is a share of the photographs, and all views of one photograph share a
+    split. AFLW2000, where it is present, is for test as a whole. The mirrored copies (`AFW_Flip` ...) are not
+    read: training mirrors.
+    """
     wanted = [*SUBSETS, TEST_SUBSET]
     records: list[ThreeHundredWRecord] = []
     rejected: list[Rejected] = []
-    found = []
+    found, alone = [], []
     for subset in wanted:
-        files = set(storage.list_files(storage.join(root, subset), recursive=False))
-        pictures = sorted(file for file in files if file.endswith(".jpg"))
+        folder = storage.join(root, subset)
+        pictures = pictures_in(folder, recursive=False)
+        files = storage.list_files(folder, recursive=False)
+        annotations = {stem_of(file): file for file in files if has_suffix(file, ".mat")}
         found += [subset] if pictures else []
+        alone += [annotations[stem] for stem in sorted(set(annotations) - set(map(stem_of, pictures)))]
         for picture in pictures:
-            key, annotation = key_of(options.dataset, stem_of(picture)), picture[: -len(".jpg")] + ".mat"
-            if annotation not in files:
-                rejected.append(Rejected(key, picture, f"{storage.name_of(annotation)} is absent"))
+            stem = stem_of(picture)
+            # 300W-LP's names begin with the subset, 300W-3D's do not and could meet another subset's
+            name = stem if stem.startswith(subset) else f"{subset}_{stem}"
+            key = key_of(settings.dataset, name)
+            if stem not in annotations:
+                rejected.append(Rejected(key, picture, f"{stem}.mat is absent"))
                 continue
-            split = (
-                "test" if subset == TEST_SUBSET else split_by_share(photograph_of(picture), options.held_out)
-            )
-            records.append(ThreeHundredWRecord(key, split, picture, annotation))
+            by_share = split_by_share(photograph_of(picture), settings.held_out)
+            split = "test" if subset == TEST_SUBSET else by_share
+            records.append(ThreeHundredWRecord(key, split, picture, annotations[stem]))
     if not found:
         raise UserError(
             f"{root}: no pictures found; expected folders {', '.join(wanted)} with .jpg and .mat files"
         )
     absent = [subset for subset in SUBSETS if subset not in found]
-    notes = (f"{root}: read {', '.join(found)}" + (f"; absent: {', '.join(absent)}" if absent else ""),)
-    return Listing(options.dataset, tuple(sorted(records, key=lambda r: r.key)), tuple(rejected), notes)
+    notes = [f"{root}: read {', '.join(found)}" + (f"; absent: {', '.join(absent)}" if absent else "")]
+    if alone:
+        notes.append(f"{root}: {len(alone)} .mat files have no picture, first {storage.name_of(alone[0])}")
+    return finished(settings, root, records, rejected, notes)
+
+
+SOURCE = Source(list_records)
 
 
 def photograph_of(picture: str) -> str:

@@ -12,8 +12,8 @@ from facefill.face_parsing import BACKGROUND, FACE, UNKNOWN
 from facefill.samples import decode_sample
 from pipelines.align import align_parsing, prepare, prepare_records
 from pipelines.manifest import Rejected
-from pipelines.sources.celeba import CelebaOptions, list_records
-from pipelines.sources.records import RejectedSample, SourceSample
+from pipelines.sources.celeba import list_records
+from pipelines.sources.records import RejectedSample, SourceSample, SourceSettings
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def test_what_is_wrong_with_one_picture_is_its_reason():
 
 def test_genuine_faces_end_up_where_celeba_hq_has_them(realdata):
     csv = str(realdata / "celeba/landmarks68_dlib.csv")
-    listing = list_records(str(realdata / "celeba"), CelebaOptions(variant="aligned", landmarks68=csv))
+    listing = list_records(str(realdata / "celeba"), SourceSettings("celeba", landmarks=csv), "aligned")
     eyes = []
     for record in listing.records[:20]:
         landmarks = decode_sample(prepare(record).members, ["landmarks"])["landmarks"]

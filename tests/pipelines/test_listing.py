@@ -52,12 +52,20 @@ def test_a_named_celeba_folder_goes_before_the_rendered_one(tmp_path):
         (
             "three_hundred_w",
             {"split": "identity"},
-            "dataset faces: split: identity .* people are unknown there",
+            "dataset faces: split: identity is not for three_hundred_w, only for celeba, ",
         ),
         ("three_hundred_w", {"landmarks": "a.csv"}, "dataset faces: landmarks is not for three_hundred_w"),
         ("three_hundred_w", {"undetected": "keep"}, "dataset faces: undetected is not for three_hundred_w"),
-        ("three_hundred_w", {"celeba": "/x"}, "dataset faces: celeba is for celebamask_hq alone"),
-        ("celeba_aligned", {"celeba": "/x"}, "dataset faces: celeba is for celebamask_hq alone"),
+        (
+            "three_hundred_w",
+            {"celeba": "/x"},
+            "dataset faces: celeba is not for .*, only for celebamask_hq; leave it out",
+        ),
+        (
+            "celeba_aligned",
+            {"celeba": "/x"},
+            "dataset faces: celeba is not for .*, only for celebamask_hq; leave it out",
+        ),
     ],
 )
 def test_a_setting_without_a_use_is_refused_by_name(tmp_path, source, settings, message):

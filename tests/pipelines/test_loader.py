@@ -13,14 +13,15 @@ from pipelines.loader import Loader
 from pipelines.manifest import Manifest, load_manifest
 from pipelines.shards import shard_dataset
 from pipelines.sources import three_hundred_w
-from pipelines.sources.celeba import CelebaOptions, list_records
+from pipelines.sources.celeba import list_records
+from pipelines.sources.records import SourceSettings
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory) -> Manifest:
     folder = tmp_path_factory.mktemp("loader")
     root = write_celeba(folder / "celeba", count=36)
-    listing = list_records(str(root), CelebaOptions(variant="aligned"))
+    listing = list_records(str(root), SourceSettings("celeba"), "aligned")
     return shard_dataset(listing, str(folder / "out"), samples_per_shard=5, config={}, workers=0)
 
 
@@ -94,7 +95,7 @@ def test_only_the_named_fields_are_read(manifest):
 
 def test_several_sets_are_mixed(manifest, tmp_path):
     listing = three_hundred_w.list_records(
-        str(write_300w(tmp_path / "300w")), three_hundred_w.ThreeHundredWOptions(held_out=0.0)
+        str(write_300w(tmp_path / "300w")), SourceSettings("300w_3d", held_out=0.0)
     )
     other = shard_dataset(listing, str(tmp_path / "out"), samples_per_shard=5, config={}, workers=0)
     assert len(Loader([manifest, other], 1, seed=1, split="test")) == 6  # one set has none, and need not
@@ -123,7 +124,7 @@ def test_too_few_samples_and_empty_splits_are_users_errors(manifest):
 
 def test_a_truncated_or_absent_tar_is_named(tmp_path):
     root = write_celeba(tmp_path / "celeba", count=4)
-    listing = list_records(str(root), CelebaOptions(variant="aligned"))
+    listing = list_records(str(root), SourceSettings("celeba"), "aligned")
     shard_dataset(listing, str(tmp_path / "out"), samples_per_shard=5, config={}, workers=0)
     made = load_manifest(str(tmp_path / "out"))
     tar = tmp_path / "out/celeba-train-000000.tar"

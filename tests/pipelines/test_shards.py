@@ -16,14 +16,15 @@ from pipelines.prepared import members_sha256
 from pipelines.shard_parts import Part
 from pipelines.shards import shard_dataset
 from pipelines.sources import celebamask_hq
-from pipelines.sources.celeba import CelebaOptions, list_records
+from pipelines.sources.celeba import list_records
+from pipelines.sources.records import SourceSettings
 
-ALIGNED = CelebaOptions(variant="aligned")
+CELEBA = SourceSettings("celeba")
 
 
 def sharded(root, folder, **options) -> Manifest:
     settings = {"samples_per_shard": 3, "config": {"source": "celeba"}, "workers": 0} | options
-    return shard_dataset(list_records(str(root), ALIGNED), str(folder), **settings)
+    return shard_dataset(list_records(str(root), CELEBA, "aligned"), str(folder), **settings)
 
 
 def members_of(manifest: Manifest, row: Row) -> dict[str, bytes]:
@@ -217,7 +218,7 @@ def test_nothing_usable_is_a_users_error(tmp_path):
 
 def test_two_pictures_with_one_key_are_named(tmp_path):
     root = write_celeba(tmp_path / "celeba", count=2)
-    listing = list_records(str(root), ALIGNED)
+    listing = list_records(str(root), CELEBA, "aligned")
     twice = replace(listing, records=(*listing.records, listing.records[0]))
     with pytest.raises(UserError, match="second picture with the key celeba/000001"):
         shard_dataset(twice, str(tmp_path / "out"), samples_per_shard=3, config={}, workers=0)
@@ -227,7 +228,7 @@ def test_plain_webdataset_reads_the_same_samples(tmp_path):
     import webdataset
 
     root = write_celebamask_hq(tmp_path / "hq")
-    listing = celebamask_hq.list_records(str(root), celebamask_hq.CelebaMaskHqOptions())
+    listing = celebamask_hq.list_records(str(root), SourceSettings("celebamask_hq"))
     manifest = shard_dataset(listing, str(tmp_path / "out"), samples_per_shard=2, config={}, workers=0)
     urls = [str(tmp_path / "out" / shard.url) for shard in manifest.shards]
     read = {
@@ -242,8 +243,8 @@ def test_plain_webdataset_reads_the_same_samples(tmp_path):
 
 def test_genuine_photographs(tmp_path, realdata):
     csv = str(realdata / "celeba/landmarks68_dlib.csv")
-    options = CelebaOptions(variant="aligned", landmarks68=csv, split="identity", undetected="keep")
-    listing = list_records(str(realdata / "celeba"), options)
+    settings = SourceSettings("celeba", landmarks=csv, split="identity", undetected="keep")
+    listing = list_records(str(realdata / "celeba"), settings, "aligned")
     listing = replace(listing, records=listing.records[:60])
     manifest = shard_dataset(listing, str(tmp_path / "out"), samples_per_shard=25, config={}, workers=0)
     assert sum(manifest.counts().values()) == 60 and set(manifest.counts()) == {"train", "validation", "test"}

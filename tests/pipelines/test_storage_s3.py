@@ -8,7 +8,8 @@ from pipelines import storage
 from pipelines.loader import Loader
 from pipelines.manifest import load_manifest
 from pipelines.shards import shard_dataset
-from pipelines.sources.celeba import CelebaOptions, list_records
+from pipelines.sources.celeba import list_records
+from pipelines.sources.records import SourceSettings
 
 
 @pytest.fixture
@@ -64,12 +65,11 @@ def test_a_data_set_on_s3_becomes_the_same_shards(bucket, tmp_path):
     root = write_celeba(tmp_path / "celeba", count=6)
     for file in storage.list_files(str(root)):
         storage.write_bytes(storage.join(bucket, "celeba", file[len(str(root)) :]), storage.read_bytes(file))
-    options = CelebaOptions(variant="aligned")
-    listing = list_records(storage.join(bucket, "celeba"), options)
+    settings = SourceSettings("celeba")
+    listing = list_records(storage.join(bucket, "celeba"), settings, "aligned")
     remote = shard_dataset(listing, storage.join(bucket, "shards"), samples_per_shard=3, config={}, workers=0)
-    local = shard_dataset(
-        list_records(str(root), options), str(tmp_path / "shards"), samples_per_shard=3, config={}, workers=0
-    )
+    here = list_records(str(root), settings, "aligned")
+    local = shard_dataset(here, str(tmp_path / "shards"), samples_per_shard=3, config={}, workers=0)
     assert [s.md5sum for s in remote.shards] == [s.md5sum for s in local.shards]
     reopened = load_manifest(storage.join(bucket, "shards"))
     assert reopened == remote

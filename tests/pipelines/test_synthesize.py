@@ -14,6 +14,7 @@ from facefill.face_parsing import BACKGROUND, FACE, OCCLUDER
 from facefill.photographs import decode_photograph
 from pipelines import synthesize
 from pipelines.sources import celeba, celebamask_hq, three_hundred_w
+from pipelines.sources.records import SourceSettings
 from pipelines.synthesize import Counts, write_datasets
 
 COUNTS = Counts(seed=3, celeba=6, three_hundred_w=4, celebamask_hq=2, pictures_per_identity=2)
@@ -41,8 +42,8 @@ def truth_of(raw: Path, path: str) -> dict[str, np.ndarray]:
 
 
 def test_celeba_in_both_variants(raw: Path) -> None:
-    wild = celeba.list_records(str(raw / "celeba"), celeba.CelebaOptions())
-    aligned = celeba.list_records(str(raw / "celeba"), celeba.CelebaOptions(variant="aligned"))
+    wild = celeba.list_records(str(raw / "celeba"), SourceSettings("celeba"))
+    aligned = celeba.list_records(str(raw / "celeba"), SourceSettings("celeba"), "aligned")
     assert len(wild.records) == len(aligned.records) == 6 and not wild.rejected and not wild.notes
     assert {record.split for record in wild.records} == {"train", "validation", "test"}
     assert len({record.identity for record in wild.records}) == 3
@@ -59,8 +60,8 @@ def test_celeba_in_both_variants(raw: Path) -> None:
 
 
 def test_celeba_with_detected_landmarks(raw: Path) -> None:
-    options = celeba.CelebaOptions(landmarks68=str(raw / "celeba" / "landmarks68.csv"))
-    listing = celeba.list_records(str(raw / "celeba"), options)
+    settings = SourceSettings("celeba", landmarks=str(raw / "celeba" / "landmarks68.csv"))
+    listing = celeba.list_records(str(raw / "celeba"), settings)
     assert len(listing.records) == 6
     record = listing.records[0]
     points = record.load().landmarks
@@ -70,9 +71,7 @@ def test_celeba_with_detected_landmarks(raw: Path) -> None:
 
 
 def test_three_hundred_w(raw: Path) -> None:
-    listing = three_hundred_w.list_records(
-        str(raw / "three_hundred_w"), three_hundred_w.ThreeHundredWOptions()
-    )
+    listing = three_hundred_w.list_records(str(raw / "three_hundred_w"), SourceSettings("300w_3d"))
     assert len(listing.records) == 4 and not listing.rejected
     assert "absent" not in listing.notes[0]
     for record in listing.records:
@@ -86,8 +85,8 @@ def test_three_hundred_w(raw: Path) -> None:
 
 
 def test_celebamask_hq(raw: Path) -> None:
-    options = celebamask_hq.CelebaMaskHqOptions(celeba=str(raw / "celeba"))
-    listing = celebamask_hq.list_records(str(raw / "celebamask_hq"), options)
+    settings = SourceSettings("celebamask_hq", celeba=str(raw / "celeba"))
+    listing = celebamask_hq.list_records(str(raw / "celebamask_hq"), settings)
     assert len(listing.records) == 2 and not listing.notes
     for record in listing.records:
         sample = record.load()
@@ -98,7 +97,7 @@ def test_celebamask_hq(raw: Path) -> None:
         assert 0.12 < shares[0] < 0.6 and shares[2] > 0.1
         assert sample.parsing[256, 256] in (FACE, OCCLUDER), "the nose is in the middle"
         assert record.identity in {
-            row.identity for row in celeba.list_records(str(raw / "celeba"), celeba.CelebaOptions()).records
+            row.identity for row in celeba.list_records(str(raw / "celeba"), SourceSettings("celeba")).records
         }
 
 
@@ -153,6 +152,6 @@ def test_any_storage_will_do() -> None:
 def test_masks_alone_still_have_people_to_refer_to(tmp_path: Path) -> None:
     counts = Counts(seed=3, celeba=0, three_hundred_w=0, celebamask_hq=1, pictures_per_identity=1)
     write_datasets(str(tmp_path), counts, workers=0)
-    options = celebamask_hq.CelebaMaskHqOptions(celeba=str(tmp_path / "celeba"))
-    assert len(celebamask_hq.list_records(str(tmp_path / "celebamask_hq"), options).records) == 1
+    settings = SourceSettings("celebamask_hq", celeba=str(tmp_path / "celeba"))
+    assert len(celebamask_hq.list_records(str(tmp_path / "celebamask_hq"), settings).records) == 1
     assert not (tmp_path / "celeba" / "Img").exists()

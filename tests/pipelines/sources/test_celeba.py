@@ -5,16 +5,16 @@ import pytest
 from tiny_releases import write_celeba
 
 from facefill.errors import UserError
-from pipelines.sources.celeba import CelebaOptions, list_records
-from pipelines.sources.records import RejectedSample, limited
+from pipelines.sources.celeba import list_records
+from pipelines.sources.records import RejectedSample, SourceSettings, limited
 
-ALIGNED = CelebaOptions(variant="aligned")
+CELEBA = SourceSettings("celeba")
 
 
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("variant", ["aligned", "in_the_wild"])
 def test_both_variants_in_both_layouts(tmp_path, flat, variant):
-    listing = list_records(str(write_celeba(tmp_path, flat=flat)), CelebaOptions(variant=variant))
+    listing = list_records(str(write_celeba(tmp_path, flat=flat)), CELEBA, variant)
     assert [record.key for record in listing.records] == [f"celeba/{n:06d}" for n in range(1, 13)]
     assert [record.split for record in listing.records[:6]] == ["train"] * 4 + ["validation", "test"]
     assert [record.identity for record in listing.records[:4]] == [100, 100, 101, 101]
@@ -26,25 +26,25 @@ def test_both_variants_in_both_layouts(tmp_path, flat, variant):
 
 def test_genuine_folder_with_68_points(realdata):
     csv = str(realdata / "celeba/landmarks68_dlib.csv")
-    listing = list_records(str(realdata / "celeba"), CelebaOptions(variant="aligned", landmarks68=csv))
+    listing = list_records(str(realdata / "celeba"), SourceSettings("celeba", landmarks=csv), "aligned")
     assert len(listing.records) == 2793 and len(listing.rejected) == 95
     assert {record.split for record in listing.records} == {"train"}  # as the official partition has it
     assert "detected = 0" in listing.rejected[0].reason
     assert listing.records[0].load().landmarks.shape == (68, 2)
-    kept = CelebaOptions(variant="aligned", landmarks68=csv, undetected="keep")
-    assert len(list_records(str(realdata / "celeba"), kept).records) == 2888
+    kept = SourceSettings("celeba", landmarks=csv, undetected="keep")
+    assert len(list_records(str(realdata / "celeba"), kept, "aligned").records) == 2888
 
 
 def test_genuine_folder_with_the_official_five_points(realdata):
-    listing = list_records(str(realdata / "celeba"), ALIGNED)
+    listing = list_records(str(realdata / "celeba"), CELEBA, "aligned")
     assert len(listing.records) == 88 and len(listing.rejected) == 2800
     assert listing.rejected[0].reason == "no row in list_landmarks_align_celeba.txt"
 
 
 def test_identities_never_cross_splits(realdata):
     csv = str(realdata / "celeba/landmarks68_dlib.csv")
-    options = CelebaOptions(variant="aligned", landmarks68=csv, split="identity", held_out=0.1)
-    records = list_records(str(realdata / "celeba"), options).records
+    settings = SourceSettings("celeba", landmarks=csv, split="identity", held_out=0.1)
+    records = list_records(str(realdata / "celeba"), settings, "aligned").records
     people = {
         split: {r.identity for r in records if r.split == split} for split in ("train", "validation", "test")
     }
@@ -58,7 +58,7 @@ def test_pictures_and_rows_that_do_not_meet(tmp_path):
     root = write_celeba(tmp_path, count=4)
     (root / "Img/img_align_celeba/000002.jpg").unlink()
     (root / "Img/img_align_celeba/000009.jpg").write_bytes(b"\xff\xd8")
-    listing = list_records(str(root), ALIGNED)
+    listing = list_records(str(root), CELEBA, "aligned")
     assert [record.key for record in listing.records] == ["celeba/000001", "celeba/000003", "celeba/000004"]
     assert [(r.key, r.reason) for r in listing.rejected] == [
         ("celeba/000009", "no row in list_landmarks_align_celeba.txt")
@@ -68,7 +68,7 @@ def test_pictures_and_rows_that_do_not_meet(tmp_path):
 
 def test_a_picture_that_vanished_or_is_empty_is_rejected(tmp_path):
     root = write_celeba(tmp_path, count=2)
-    records = list_records(str(root), ALIGNED).records
+    records = list_records(str(root), CELEBA, "aligned").records
     (root / "Img/img_align_celeba/000001.jpg").unlink()
     (root / "Img/img_align_celeba/000002.jpg").write_bytes(b"")
     with pytest.raises(RejectedSample, match="absent"):
@@ -79,30 +79,30 @@ def test_a_picture_that_vanished_or_is_empty_is_rejected(tmp_path):
 
 def test_missing_folders_and_lists_are_named(tmp_path):
     with pytest.raises(UserError, match=r"Img/img_celeba or img_celeba"):
-        list_records(str(tmp_path), CelebaOptions())
+        list_records(str(tmp_path), CELEBA)
     root = write_celeba(tmp_path)
     (root / "Eval/list_eval_partition.txt").unlink()
     with pytest.raises(
         UserError, match=r"official partition not found; expected Eval/list_eval_partition\.txt"
     ):
-        list_records(str(root), ALIGNED)
+        list_records(str(root), CELEBA, "aligned")
     (root / "Anno/identity_CelebA.txt").unlink()
     with pytest.raises(UserError, match="identities not found"):
-        list_records(str(root), CelebaOptions(variant="aligned", split="identity"))
+        list_records(str(root), SourceSettings("celeba", split="identity"), "aligned")
     (root / "Anno/list_landmarks_align_celeba.txt").unlink()
     with pytest.raises(UserError, match="landmarks not found"):
-        list_records(str(root), ALIGNED)
+        list_records(str(root), CELEBA, "aligned")
 
 
 def test_an_unknown_partition_number_is_refused(tmp_path):
     root = write_celeba(tmp_path, count=2)
     (root / "Eval/list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 3\n")
     with pytest.raises(UserError, match=r"000002\.jpg has partition 3"):
-        list_records(str(root), ALIGNED)
+        list_records(str(root), CELEBA, "aligned")
 
 
 def test_limit_keeps_every_split(tmp_path):
-    listing = list_records(str(write_celeba(tmp_path, count=36)), ALIGNED)
+    listing = list_records(str(write_celeba(tmp_path, count=36)), CELEBA, "aligned")
     few = limited(listing, 9)
     assert len(few.records) == 9 and "9 of 36" in few.notes[-1]
     assert {record.split for record in few.records} == {"train", "validation"} or len(

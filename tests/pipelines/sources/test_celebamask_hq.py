@@ -6,10 +6,10 @@ from tiny_releases import write_celeba, write_celebamask_hq
 
 from facefill.errors import UserError
 from facefill.face_parsing import BACKGROUND, FACE, OCCLUDER
-from pipelines.sources.celebamask_hq import CelebaMaskHqOptions, list_records
-from pipelines.sources.records import RejectedSample
+from pipelines.sources.celebamask_hq import list_records
+from pipelines.sources.records import RejectedSample, SourceSettings
 
-DEFAULT = CelebaMaskHqOptions()
+DEFAULT = SourceSettings("celebamask_hq")
 
 
 def test_generated_folder(tmp_path):
@@ -49,8 +49,8 @@ def test_a_missing_mapping_is_named(realdata, tmp_path):
 def test_partition_and_identity_come_from_celeba(tmp_path):
     root = write_celebamask_hq(tmp_path / "hq")
     celeba = write_celeba(tmp_path / "celeba", count=8)
-    options = CelebaMaskHqOptions(celeba=str(celeba))
-    listing = list_records(str(root), options)
+    settings = SourceSettings("celebamask_hq", celeba=str(celeba))
+    listing = list_records(str(root), settings)
     assert [(r.key[-1], r.split, r.identity) for r in listing.records] == [
         ("0", "validation", 102),
         ("3", "train", 103),
@@ -60,7 +60,7 @@ def test_partition_and_identity_come_from_celeba(tmp_path):
         "190000.jpg has no row in list_eval_partition",
     ]
     with pytest.raises(UserError, match="needs CelebA's identity_CelebA"):
-        list_records(str(root), CelebaMaskHqOptions(split="identity"))
+        list_records(str(root), SourceSettings("celebamask_hq", split="identity"))
 
 
 def test_pictures_without_row_or_with_damaged_labels(tmp_path):
@@ -88,10 +88,10 @@ def test_68_points_when_given(tmp_path):
     values = ",".join(["500"] * 136)
     csv = tmp_path / "points.csv"
     csv.write_text(f"image_id,detected,{names}\n0.jpg,1,{values}\n1.jpg,0,{values}\n")
-    listing = list_records(str(root), CelebaMaskHqOptions(landmarks68=str(csv)))
+    listing = list_records(str(root), SourceSettings("celebamask_hq", landmarks=str(csv)))
     assert [r.key for r in listing.records] == ["celebamask_hq/0"]
     assert listing.records[0].load().landmarks.shape == (68, 2)
     assert [r.reason for r in listing.rejected] == [
-        "no face was detected (detected = 0)",
-        *["no row in the list of 68 landmarks"] * 2,
+        "no face was detected (detected = 0 in points.csv)",
+        *["no row in points.csv"] * 2,
     ]

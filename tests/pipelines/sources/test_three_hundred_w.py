@@ -7,18 +7,19 @@ from tiny_releases import face_68, fields_300w, write_300w
 
 from facefill.errors import UserError
 from pipelines.align import align_parameters, prepare
-from pipelines.sources.records import RejectedSample
+from pipelines.sources.records import RejectedSample, SourceSettings
 from pipelines.sources.three_hundred_w import (
-    ThreeHundredWOptions,
     landmarks_of,
     list_records,
     parameters_of,
     photograph_of,
 )
 
+DEFAULT = SourceSettings("300w_3d")
+
 
 def test_generated_folder(tmp_path):
-    listing = list_records(str(write_300w(tmp_path)), ThreeHundredWOptions())
+    listing = list_records(str(write_300w(tmp_path)), DEFAULT)
     assert [record.key for record in listing.records] == [
         "300w_3d/AFW_1_1_0",
         "300w_3d/AFW_1_1_1",
@@ -35,7 +36,7 @@ def test_mirrored_copies_are_not_read(tmp_path):
     root = write_300w(tmp_path)
     (root / "AFW").rename(root / "AFW_Flip")
     write_300w(tmp_path, names=("AFW_1_1_0",))
-    listing = list_records(str(root), ThreeHundredWOptions())
+    listing = list_records(str(root), DEFAULT)
     assert [record.key for record in listing.records] == ["300w_3d/AFW_1_1_0"]
 
 
@@ -46,13 +47,13 @@ def test_views_of_one_photograph_share_a_split():
 
 
 def test_genuine_subsets(realdata):
-    listing = list_records(str(realdata / "300w_lp"), ThreeHundredWOptions())
+    listing = list_records(str(realdata / "300w_lp"), DEFAULT)
     assert [r.key.split("/")[1] for r in listing.records] == [
         "AFW_134212_1_0",
         "AFW_134212_1_1",
         "IBUG_image_008_1_0",
     ]
-    test_set = list_records(str(realdata / "aflw2000_3d"), ThreeHundredWOptions())
+    test_set = list_records(str(realdata / "aflw2000_3d"), DEFAULT)
     assert len(test_set.records) == 8 and {r.split for r in test_set.records} == {"test"}
 
 
@@ -79,7 +80,7 @@ def projected(parameters: np.ndarray, model) -> np.ndarray:
 def test_genuine_cameras_hit_genuine_landmarks_before_and_after_alignment(realdata):
     """The first 50 of 228 coefficients are enough to see a wrong axis, order or half a face of shift."""
     model = sparse_model(realdata)
-    for record in list_records(str(realdata / "aflw2000_3d"), ThreeHundredWOptions()).records:
+    for record in list_records(str(realdata / "aflw2000_3d"), DEFAULT).records:
         sample = record.load()
         error = projected(sample.parameters, model) - sample.landmarks
         assert np.linalg.norm(error, axis=1).mean() < 3, record.key
@@ -120,7 +121,7 @@ def test_damaged_files_are_rejected(tmp_path):
     (root / "AFW/AFW_1_1_1.mat").unlink()
     jpeg = root / "AFW/AFW_2_1_0.jpg"
     jpeg.write_bytes(jpeg.read_bytes()[:900])
-    listing = list_records(str(root), ThreeHundredWOptions())
+    listing = list_records(str(root), DEFAULT)
     assert [(r.key, r.reason) for r in listing.rejected] == [("300w_3d/AFW_1_1_1", "AFW_1_1_1.mat is absent")]
     with pytest.raises(RejectedSample, match=r"AFW_1_1_0\.mat is not a \.mat file"):
         listing.records[0].load()
@@ -130,7 +131,7 @@ def test_damaged_files_are_rejected(tmp_path):
 
 def test_an_empty_root_names_the_folders(tmp_path):
     with pytest.raises(UserError, match="expected folders AFW, HELEN, IBUG, LFPW"):
-        list_records(str(tmp_path), ThreeHundredWOptions())
+        list_records(str(tmp_path), DEFAULT)
 
 
 def test_uint8_coefficients_of_a_genuine_file_are_numbers(realdata):
