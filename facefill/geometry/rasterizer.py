@@ -2,12 +2,14 @@
 
 Two steps. Triangle ids come from a z-buffer without gradient; barycentric coordinates are then recomputed
 from the vertices of the winning triangle, differentiably. Gradients exist inside triangles, not at
-silhouettes.
+silhouettes. Both run as compiled loops on the CPU in float32 and as plain torch everywhere else.
 
 Ids are the same bit for bit on every device and in both implementations: vertices are snapped to 1/4096
 pixel so that edge functions are whole numbers below 2^53 (exact in float64); a pixel centre on a shared
 edge belongs to exactly one triangle; depth is one rounding rule in float32; equal depths go to the smaller
-id. Back faces (clockwise as seen) are culled. Pixel centres are integers. Larger depth is nearer.
+id. Back faces (clockwise as seen) are culled. Pixel centres are integers. Larger depth is nearer. The camera
+is weak-perspective, infinitely far away on the axis of depth: nothing lies behind it, so a depth of any sign
+is drawn.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from facefill.geometry.compiled import may_run_compiled
+from facefill.geometry.compiled import may_run_loops
 from facefill.geometry.shapes import check_shape
 
 SNAP = 4096  # steps per pixel
@@ -46,7 +48,7 @@ def rasterize(
     check_shape("projected", projected, "N", "V", 3)
     check_shape("triangles", triangles, "F", 3)
     positions = projected.detach().float().contiguous()
-    if may_run_compiled(positions):
+    if may_run_loops(positions):
         from facefill.geometry.rasterizer_numba import triangle_ids_numba
 
         ids = triangle_ids_numba(positions, triangles, height, width)
@@ -111,8 +113,8 @@ def fragments_from_ids(
     ids: Tensor, projected: Tensor, triangles: Tensor
 ) -> Fragments:  # (N, H, W), (N, V, 3), (F, 3)
     """Fragments of known triangle ids; barycentric coordinates and depth carry gradients to `projected`."""
-    if may_run_compiled(projected):
-        from facefill.geometry.rasterizer_numba import fragments_numba
+    if may_run_loops(projected):
+        from facefill.geometry.fragments_numba import fragments_numba
 
         return Fragments(ids, *fragments_numba(ids, projected, triangles))
     pixels = torch.nonzero(ids.flatten() >= 0)[:, 0]
@@ -135,8 +137,8 @@ def fragments_from_ids(
 
 def interpolate(values: Tensor, fragments: Fragments, triangles: Tensor) -> Tensor:
     """(N, C, H, W) vertex values (N, V, C) or (V, C) as pixels see them, 0 where empty; differentiable."""
-    if may_run_compiled(values, fragments.barycentric):
-        from facefill.geometry.rasterizer_numba import interpolate_numba
+    if may_run_loops(values, fragments.barycentric):
+        from facefill.geometry.fragments_numba import interpolate_numba
 
         return interpolate_numba(values, fragments.triangle, fragments.barycentric, triangles)
     count, height, width = fragments.triangle.shape

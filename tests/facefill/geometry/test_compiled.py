@@ -6,8 +6,9 @@ import torch
 from facefill.geometry import compiled
 from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.compiled import may_run_compiled
+from facefill.geometry.fragments_numba import fragments_numba, interpolate_numba
 from facefill.geometry.rasterizer import Fragments, fragments_from_ids, interpolate, rasterize, triangle_ids
-from facefill.geometry.rasterizer_numba import fragments_numba, interpolate_numba, triangle_ids_numba
+from facefill.geometry.rasterizer_numba import triangle_ids_numba
 from facefill.geometry.texture import locate
 from facefill.geometry.texture_numba import locate_numba
 from tests.support.small_model import small_model_and_atlas
@@ -52,6 +53,45 @@ def test_interpolation_agrees_with_torch(monkeypatch, shared):
     torch.testing.assert_close(seen, interpolate(values, fragments, triangles), atol=1e-5, rtol=0)
 
 
+def gradients_of_what_is_seen() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients by positions, by values of every image and by shared values, of a random sum of all."""
+    projected, triangles = scene()
+    ids = triangle_ids_numba(projected, triangles, SIZE, SIZE)
+    generator = torch.Generator().manual_seed(0)
+    each = torch.randn(*projected.shape, generator=generator)
+    shared = torch.randn(projected.shape[1], 2, generator=generator)
+    leaves = [projected.requires_grad_(), each.requires_grad_(), shared.requires_grad_()]
+    fragments = fragments_from_ids(ids, projected, triangles)
+    depth = torch.where(ids >= 0, fragments.depth, 0) * 1e-4
+    looks = interpolate(each, fragments, triangles), interpolate(shared, fragments, triangles), depth
+    sum((torch.randn(seen.shape, generator=generator) * seen).sum() for seen in looks).backward()
+    return tuple(leaf.grad for leaf in leaves)
+
+
+def test_gradients_agree_with_torch_and_two_runs_to_the_last_bit(monkeypatch):
+    found, again = gradients_of_what_is_seen(), gradients_of_what_is_seen()
+    without_numba(monkeypatch)
+    for own, repeated, expected in zip(found, again, gradients_of_what_is_seen(), strict=True):
+        assert torch.equal(own, repeated)
+        assert expected.norm() > 1 and (own - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_gradients_of_a_sliver_agree_with_torch(monkeypatch):
+    """Pixels a hair outside their triangle, a corner on a pixel and a triangle without area."""
+    corners = [[(4.0, 4.0001, 2.0), (9.0, 4.0, 1.0), (0.0, 4.0, 0.0)], [(4.0, 4.0, 2.0)] * 3]
+    ids = torch.full((2, 9, 9), -1)
+    ids[:, 4, 2:8], ids[0, 5, 3] = 0, 0
+    results = []
+    for _ in range(2):
+        projected = torch.tensor(corners, requires_grad=True)
+        fragments = fragments_from_ids(ids, projected, torch.tensor([[0, 1, 2]]))
+        (fragments.depth[ids >= 0].sum() + fragments.barycentric[..., 0].square().sum()).backward()
+        results.append(projected.grad)
+        without_numba(monkeypatch)
+    assert results[0].isfinite().all() and results[1][1, :, 2].sum() == pytest.approx(6)
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-2)
+
+
 def test_texels_agree_with_torch():
     projected, triangles = scene()
     _, atlas = small_model_and_atlas()
@@ -78,6 +118,15 @@ def test_threads_change_nothing():
     assert torch.equal(results[0].barycentric, results[1].barycentric)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here to compare with")
+def test_the_same_ids_on_cpu_and_gpu():
+    projected, triangles = scene()
+    on_gpu = rasterize(projected.cuda(), triangles.cuda(), SIZE, SIZE)
+    on_cpu = rasterize(projected, triangles, SIZE, SIZE)
+    assert torch.equal(on_gpu.triangle.cpu(), on_cpu.triangle)
+    torch.testing.assert_close(on_gpu.barycentric.cpu(), on_cpu.barycentric, atol=1e-5, rtol=0)
+
+
 def test_loops_are_compiled_only_for_numbers_without_gradient_in_float32():
     plain, wanted = torch.zeros(1), torch.zeros(1, requires_grad=True)
     assert may_run_compiled(plain) == compiled.numba_is_importable()
@@ -91,5 +140,6 @@ def test_gradients_flow_where_they_are_asked_for():
     projected, triangles = scene(1)
     fragments = rasterize(projected.requires_grad_(), triangles, SIZE, SIZE)
     assert isinstance(fragments, Fragments) and fragments.barycentric.requires_grad
+    assert not fragments.triangle.requires_grad
     interpolate(projected, fragments, triangles).sum().backward()
     assert projected.grad is not None and projected.grad.abs().sum() > 0

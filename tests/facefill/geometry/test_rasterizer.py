@@ -74,6 +74,53 @@ def test_both_z_buffers_give_the_same_ids_bit_for_bit():
         )
 
 
+def awkward(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A mesh of shared vertices, some of them far off, not a number, infinite or of huge depth."""
+    generator = torch.Generator().manual_seed(seed)
+    vertices = torch.rand(1, 120, 3, generator=generator) * torch.tensor([90.0, 70.0, 1e5]) - 10
+    vertices[..., 2] -= 5e4  # depths of both signs
+    if seed % 3 == 0:
+        vertices[0, :40] = torch.round(vertices[0, :40])
+    kinds = [(0, 1e9), (1, -8192.0), (0, 8192.0), (1, 8191.9), (0, -8192.1), (1, torch.nan), (2, torch.nan)]
+    kinds += [(2, torch.inf), (0, -torch.inf), (2, 3e38), (2, -3e38), (2, -0.0)]
+    for vertex, (axis, value) in enumerate(kinds):
+        vertices[0, 40 + vertex, axis] = value
+    triangles = torch.randint(0, 120, (300, 3), generator=generator)  # a corner may stand twice
+    return vertices, torch.cat((triangles, triangles.roll(1, 1)))  # every one twice: equal depths
+
+
+@pytest.mark.parametrize("size", [(60, 70), (9, 3), (1, 1), (5, 8), (64, 9)])
+def test_both_z_buffers_agree_on_awkward_meshes_and_narrow_pictures(size):
+    seen = 0
+    for seed in range(12):
+        projected, triangles = awkward(seed)
+        expected = triangle_ids(projected, triangles, *size)
+        assert torch.equal(triangle_ids_numba(projected, triangles, *size), expected)
+        seen += int((expected >= 0).sum())
+    assert seen > 4 * size[0] * size[1]
+
+
+@pytest.mark.parametrize("z_buffer", Z_BUFFERS)
+def test_one_vertex_that_is_not_finite_takes_its_own_triangles_alone(z_buffer):
+    sheet, triangles = grid(40, 30)
+    sheet = sheet * 1.37 + 0.21
+    whole = z_buffer(sheet, triangles, 30, 40)
+    sheet[0, 500, 2] = torch.nan
+    around = (triangles == 500).any(1)
+    without = z_buffer(sheet, triangles, 30, 40)
+    lost = around[whole] & (whole >= 0)
+    assert 0 < lost.sum() < 30 and without[lost].eq(-1).all() and torch.equal(without[~lost], whole[~lost])
+
+
+def test_a_dense_mesh_of_tiny_triangles_gives_the_same_ids():
+    sheet, triangles = grid(250, 200)
+    turn = torch.tensor([[0.19, 0.02, 0.0], [-0.03, 0.17, 0.0], [0.0, 0.0, 1.0]])
+    projected = sheet @ turn + torch.tensor([3.3, -2.7, 0.0])
+    projected[..., 2] = 10 * torch.sin(projected[..., 0] / 3) * torch.cos(projected[..., 1] / 4)
+    ids = triangle_ids_numba(projected, triangles, 40, 50)
+    assert torch.equal(ids, triangle_ids(projected, triangles, 40, 50)) and (ids >= 0).float().mean() > 0.5
+
+
 def grid(columns: int, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     """A flat sheet of pixel-aligned squares, each cut in two, seen from its front."""
     xs, ys = torch.meshgrid(torch.arange(columns + 1.0), torch.arange(rows + 1.0), indexing="xy")
@@ -176,6 +223,41 @@ def test_gradients_of_barycentrics_depth_and_values():
         return interpolate(colours, fragments, triangles), fragments.depth.clamp_min(-1e3)
 
     assert torch.autograd.gradcheck(seen, (projected.requires_grad_(), values.requires_grad_()))
+
+
+def weights_and_depth(corners: np.ndarray, column: int, row: int) -> np.ndarray:
+    """Barycentric coordinates and depth of one pixel, from the linear system that defines them."""
+    system = np.stack((corners[:, 0], corners[:, 1], np.ones(3)))
+    weights = np.linalg.solve(system, np.array([column, row, 1.0]))
+    return np.array([*weights, weights @ corners[:, 2]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_gradients_agree_with_finite_differences_pixel_by_pixel(dtype):
+    projected, triangles = soup(4, 40, 12.0)
+    projected = projected[:1] * torch.tensor([1.0, 1.0, 1e-4])
+    ids = triangle_ids(projected, triangles, 12, 13)
+    upstream = torch.randn(12, 13, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).numpy()
+    expected = np.zeros(projected.shape[1:])
+    for row, column in torch.nonzero(ids[0] >= 0).tolist():
+        vertices = triangles[ids[0, row, column]].numpy()
+        corners = projected[0, vertices].double().numpy()
+        for corner in range(3):
+            for axis in range(3):
+                step = np.zeros((3, 3))
+                step[corner, axis] = 1e-5
+                ends = [weights_and_depth(corners + sign * step, column, row) for sign in (1, -1)]
+                expected[vertices[corner], axis] += upstream[row, column] @ (ends[0] - ends[1]) / 2e-5
+    positions = projected.to(dtype).requires_grad_()
+    fragments = fragments_from_ids(ids, positions, triangles)
+    given = torch.from_numpy(upstream).to(dtype)[None]
+    covered = (ids >= 0)[..., None]
+    ((fragments.barycentric * given[..., :3])[covered[..., 0]].sum()).backward(retain_graph=True)
+    (fragments.depth * given[..., 3])[covered[..., 0]].sum().backward()
+    assert positions.grad is not None and np.abs(expected).max() > 1 and (ids >= 0).sum() > 60
+    # clamped weights of pixels that snapping leaves a hair outside have no gradient; none of these is one
+    error = np.abs(positions.grad[0].double().numpy() - expected).max() / np.abs(expected).max()
+    assert error < (1e-6 if dtype == torch.float64 else 1e-4)
 
 
 def test_sliver_gradients_are_finite():
