@@ -44,6 +44,7 @@ HOMES = {
     "pyarrow.fs": {"pipelines/storage.py"},  # how Ray reads the same storage
     "mlflow": {"pipelines/tracking.py"},
     "webdataset": {"pipelines/shards.py"},
+    "ai_edge_litert": {"pipelines/detector_litert.py"},
     "ray": {"pipelines/cluster_session.py", "pipelines/jobs.py", "pipelines/board.py"},
     "ray.train": {"pipelines/train.py"},
     "ray.tune": {"pipelines/sweep.py"},

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from facefill.errors import UserError
-from pipelines.jobs import run_tasks
+from pipelines.jobs import run_actors, run_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,3 +58,36 @@ def test_on_ray_a_users_mistake_keeps_its_kind(ray_session):
 
     with pytest.raises(UserError, match="nonsense"):
         run_tasks(storage.read_bytes, ["nonsense://x"], label="read")
+
+
+def test_actors_in_process_build_once(tmp_path):
+    from toy_detector import build_dying
+
+    (tmp_path / "died").touch()
+    assert run_actors(partial(build_dying, str(tmp_path)), [5, 1], label="ten", workers=0) == [50, 10]
+    assert len(list(tmp_path.glob("built-*"))) == 1
+    assert run_actors(build_dying, [], label="nothing", workers=0) == []
+
+
+def test_actors_on_ray_in_item_order_and_past_the_death_of_one(ray_session, tmp_path):
+    from toy_detector import build_dying
+
+    seen: list[int] = []
+    results = run_actors(
+        partial(build_dying, str(tmp_path)),
+        list(range(12)),
+        label="ten",
+        workers=2,
+        on_progress=lambda done, *_: seen.append(done),
+    )
+    assert results == [10 * item for item in range(12)]
+    assert seen == list(range(1, 13))
+    assert (tmp_path / "died").exists()
+    assert len(list(tmp_path.glob("built-*"))) == 3  # two workers, and one in the place of the dead one
+
+
+def test_actors_on_ray_a_users_mistake_while_building_keeps_its_kind(ray_session):
+    from toy_detector import build_wrong
+
+    with pytest.raises(UserError, match="the bundle is missing"):
+        run_actors(build_wrong, [1, 2], label="wrong", workers=1)

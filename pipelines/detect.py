@@ -1,0 +1,88 @@
+"""Which face of a picture is meant, by a rule that is stated here and nowhere else.
+
+A detector (`detector_litert.py`) gives every face of a picture; `choose_face` takes one of them or says why
+none. The rule: of the faces that score at least `LEAST_SCORE`, the largest one counts. It must be at least
+`SMALLEST_FACE` pixels wide. Other faces of similar size (at least `SIMILAR` of its width) compete: the one
+nearest the picture's centre is taken, and a note says how many there were.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEAST_SCORE = 0.5
+SMALLEST_FACE = 40.0  # pixels: a smaller face has less than half of the aligned picture's resolution
+SIMILAR = 0.75
+
+NO_FACE = "no face found"
+
+
+@dataclass(frozen=True)
+class DetectedFace:
+    """One face in the upright picture's pixels: box (left, top, right, bottom), points (68, 2); score 0..1."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    points: NDArray[np.float64]
+
+    @property
+    def width(self) -> float:
+        """The longer side of the box in pixels."""
+        left, top, right, bottom = self.box
+        return max(right - left, bottom - top)
+
+    def distance_to(self, column: float, row: float) -> float:
+        """From the box's middle, in pixels."""
+        left, top, right, bottom = self.box
+        return float(np.hypot((left + right) / 2 - column, (top + bottom) / 2 - row))
+
+
+class Detector(Protocol):
+    """What finds faces; built once per worker."""
+
+    def faces(self, image: NDArray[np.uint8]) -> list[DetectedFace]:
+        """Every face of an upright RGB picture (H, W, 3), in any order."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen face, or None with the reason; note: what else the user should know, "" for nothing.
+
+    seen: how many faces scored high enough, whatever their size.
+    """
+
+    face: DetectedFace | None
+    seen: int
+    reason: str = ""
+    note: str = ""
+
+
+def choose_face(faces: Sequence[DetectedFace], width: int, height: int) -> Choice:
+    """The face that a picture of width x height pixels shows, by this module's rule."""
+    sure = [face for face in faces if face.score >= LEAST_SCORE and _inside(face.points, width, height)]
+    if not sure:
+        best = max((face.score for face in faces), default=0.0)
+        unsure = (
+            f" (the likeliest place scores {best:.2f}; at least {LEAST_SCORE} is needed)" if faces else ""
+        )
+        return Choice(None, 0, reason=NO_FACE + unsure)
+    largest = max(face.width for face in sure)
+    if largest < SMALLEST_FACE:
+        reason = f"the largest face is {largest:.0f} px wide; at least {SMALLEST_FACE:.0f} are needed"
+        return Choice(None, len(sure), reason=reason)
+    rivals = [face for face in sure if face.width >= max(SIMILAR * largest, SMALLEST_FACE)]
+    column, row = (width - 1) / 2, (height - 1) / 2
+    chosen = min(rivals, key=lambda face: (face.distance_to(column, row), face.box))
+    note = ""
+    if len(rivals) > 1:
+        note = f"{len(rivals)} faces of similar size; the one nearest the picture's centre is taken"
+    return Choice(chosen, len(sure), note=note)
+
+
+def _inside(points: NDArray[Any], width: int, height: int) -> bool:
+    """Whether the points' mean lies in the picture, as alignment demands."""
+    column, row = points.mean(0)
+    return bool(np.isfinite(points).all() and 0 <= column < width and 0 <= row < height)

@@ -1,0 +1,226 @@
+"""Landmarks for the pictures of a listing that come without any: detected on Ray, kept in tables.
+
+`{folder}/000000.parquet` and on hold one row per picture that was looked at, `PART` rows each; together they
+are one table. A picture with the same bytes, seen by the same detector, is taken from there.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facefill.errors import UserError
+from facefill.photographs import decode_photograph
+from pipelines import jobs, storage, tables
+from pipelines.detect import Detector, choose_face
+from pipelines.manifest import Rejected
+from pipelines.sources.records import Listing, RejectedSample, SourceRecord, SourceSample
+
+DETECTION_FORMAT = 1  # counts up when the same picture and detector give another row
+PART = 256  # pictures per table and per work item
+COLUMNS = {
+    "key": "string",
+    "sha256": "string",
+    "detector": "string",
+    "points": "list<float64>",
+    "score": "float64",
+    "box": "list<float64>",
+    "faces": "int64",
+    "reason": "string",
+    "note": "string",
+}
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What was found in one picture.
+
+    sha256 of the picture's bytes; detector: name and version of what looked; points: 68 times column, row as
+    little-endian float32 (compact, for a listing holds one per picture), empty where no face was taken;
+    box: left, top, right, bottom; faces: how many were seen; reason: why none was taken; note: a remark.
+    """
+
+    key: str
+    sha256: str
+    detector: str
+    points: bytes
+    score: float
+    box: tuple[float, ...]
+    faces: int
+    reason: str
+    note: str
+
+
+@dataclass(frozen=True)
+class DetectedRecord:
+    """A record whose picture has no landmarks of its own, with the detected ones."""
+
+    record: SourceRecord
+    points: bytes
+
+    @property
+    def key(self) -> str:
+        """The record's."""
+        return self.record.key
+
+    @property
+    def split(self) -> str:
+        """The record's."""
+        return self.record.split
+
+    @property
+    def identity(self) -> int:
+        """The record's."""
+        return self.record.identity
+
+    @property
+    def source(self) -> str:
+        """The record's."""
+        return self.record.source
+
+    def load(self) -> SourceSample:
+        """The record's sample with the detected landmarks. Raises RejectedSample."""
+        return replace(self.record.load(), landmarks=points_of(self.points))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One part of the listing, and what is known of its pictures."""
+
+    number: int
+    records: tuple[SourceRecord, ...]
+    known: Mapping[str, Detection]
+
+
+def with_detected_landmarks(
+    listing: Listing,
+    folder: str,
+    build_detector: Callable[[], Detector],
+    detector: str,
+    *,
+    workers: int | None = None,
+    on_progress: jobs.Progress | None = None,
+) -> Listing:
+    """The listing with 68 points for every picture that has none; where no face is taken it is rejected.
+
+    folder: of the tables; build_detector: module-level or a partial of such, called once per worker;
+    detector: its name, which decides what can be taken from the tables. workers=0: in this process. Pictures
+    that cannot be read stay in the listing: sharding names what is wrong with them.
+    """
+    known = read_detections(folder)
+    work = []
+    for number, start in enumerate(range(0, len(listing.records), PART)):
+        records = listing.records[start : start + PART]
+        of_these = {record.key: known[record.key] for record in records if record.key in known}
+        work.append(_Work(number, records, of_these))
+    found = jobs.run_actors(
+        partial(_build, build_detector, folder, detector),
+        work,
+        label=f"detect {listing.dataset}",
+        workers=workers,
+        on_progress=on_progress,
+    )
+    _remove_strays(folder, len(work))
+    return _merge(listing, [detection for part in found for detection in part])
+
+
+def read_detections(folder: str) -> dict[str, Detection]:
+    """All rows of a dataset's tables by key; there may be none."""
+    rows = {}
+    for url in storage.list_files(folder, (".parquet",)):
+        for row in tables.read_table(url):
+            points = np.asarray(row["points"], "<f4").tobytes()
+            rows[row["key"]] = Detection(**{**row, "points": points, "box": tuple(row["box"])})
+    return rows
+
+
+def points_of(points: bytes) -> NDArray[np.float64]:
+    """(68, 2) of a detection's points."""
+    return np.frombuffer(points, "<f4").reshape(-1, 2).astype(np.float64)
+
+
+def _build(
+    build_detector: Callable[[], Detector], folder: str, name: str
+) -> Callable[[_Work], list[Detection | None]]:
+    return partial(_detect_part, build_detector(), folder, name)
+
+
+def _detect_part(detector: Detector, folder: str, name: str, work: _Work) -> list[Detection | None]:
+    """A detection, or None where it is not needed or the picture cannot be read; writes the part's table."""
+    found = [_detect(detector, name, record, work.known.get(record.key)) for record in work.records]
+    rows = [_as_row(detection) for detection in found if detection is not None]
+    tables.write_table(_table(folder, work.number), rows, COLUMNS)
+    return found
+
+
+def _detect(detector: Detector, name: str, record: SourceRecord, known: Detection | None) -> Detection | None:
+    try:
+        source = record.load()
+        if source.landmarks is not None:
+            return None
+        sha256 = hashlib.sha256(source.picture).hexdigest()
+        if known is not None and (known.sha256, known.detector) == (sha256, name):
+            return known
+        image = decode_photograph(source.picture, storage.name_of(record.source))
+    except (RejectedSample, UserError):
+        return None  # sharding reads it again, and says so
+    choice = choose_face(detector.faces(image), image.shape[1], image.shape[0])
+    face = choice.face
+    points = b"" if face is None else face.points.round(2).astype("<f4").tobytes()
+    return Detection(
+        key=record.key,
+        sha256=sha256,
+        detector=name,
+        points=points,
+        score=0.0 if face is None else round(face.score, 4),
+        box=() if face is None else tuple(round(side, 2) for side in face.box),
+        faces=choice.seen,
+        reason=choice.reason,
+        note=choice.note,
+    )
+
+
+def _as_row(detection: Detection) -> dict[str, Any]:
+    points = points_of(detection.points).ravel().tolist()
+    return {**vars(detection), "points": points, "box": list(detection.box)}
+
+
+def _merge(listing: Listing, found: Sequence[Detection | None]) -> Listing:
+    records: list[Any] = []
+    rejected = []
+    for record, detection in zip(listing.records, found, strict=True):
+        if detection is None:
+            records.append(record)
+        elif detection.points:
+            records.append(DetectedRecord(record, detection.points))
+        else:
+            rejected.append(Rejected(record.key, record.source, detection.reason))
+    detected = [detection for detection in found if detection is not None]
+    several = [detection.key for detection in detected if detection.note]
+    notes = [f"landmarks detected in {len(detected) - len(rejected)} of {len(detected)} pictures"]
+    if rejected:
+        notes.append(f"{len(rejected)} are rejected, first {rejected[0].key}: {rejected[0].reason}")
+    if several:
+        notes.append(f"{len(several)} show several faces of similar size, first {several[0]}")
+    return replace(
+        listing,
+        records=tuple(records),
+        rejected=(*listing.rejected, *rejected),
+        notes=(*listing.notes, *notes),
+    )
+
+
+def _table(folder: str, number: int) -> str:
+    return storage.join(folder, f"{number:06d}.parquet")
+
+
+def _remove_strays(folder: str, count: int) -> None:
+    """Tables of an earlier, longer listing."""
+    there = {_table(folder, number) for number in range(count)}
+    for url in storage.list_files(folder, (".parquet",)):
+        if url not in there:
+            storage.remove(url)
