@@ -4,25 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_releases import write_celeba
 
 from facefill.errors import UserError
 from pipelines import shards, storage
 from pipelines.manifest import Manifest, load_manifest
-from pipelines.shards import shard_dataset
-from pipelines.sources.celeba import CelebaOptions, list_records
 from pipelines.verify import Damage, describe, find_sets, remove_damaged, verify_set
+from tests.support.face_shards import FIVE, GOOD, write_face_shards
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Manifest:
-    write_celeba(tmp_path / "raw", 6)
     return again(tmp_path)
 
 
 def again(tmp_path: Path) -> Manifest:
-    listing = list_records(str(tmp_path / "raw"), CelebaOptions(split="identity"))
-    return shard_dataset(listing, str(tmp_path / "run" / "shards"), samples_per_shard=2, config={}, workers=0)
+    return write_face_shards(str(tmp_path / "run" / "shards"), [GOOD, FIVE, GOOD, GOOD, GOOD], per_shard=2)
 
 
 def damages(manifest: Manifest) -> tuple[Damage, ...]:
@@ -106,7 +102,7 @@ def test_damaged_tars_alone_are_written_again_with_the_same_bytes(
 def test_sets_are_found_below_a_run_and_their_absence_is_said(made: Manifest, tmp_path: Path) -> None:
     assert find_sets(str(tmp_path / "run")) == [made.folder]
     with pytest.raises(UserError, match="no finished shard set"):
-        find_sets(str(tmp_path / "raw"))
+        find_sets(str(tmp_path / "elsewhere"))
 
 
 def test_ray_workers_and_other_storage_find_the_same(made: Manifest, ray_session: None) -> None:
