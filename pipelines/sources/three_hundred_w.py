@@ -4,6 +4,10 @@ The files count pixels from 1 (MATLAB) and their camera has y up: column = X_x, 
 pixels count from 0 and the translation's y points down, so t_x becomes t_x - 1 and t_y becomes height - t_y.
 The angles and the order Rx·Ry·Rz are ours already. Coefficients stay raw: they belong to the Basel model and
 come multiplied by sigma.
+
+300W-LP turns faces further: `AFW_134212_1_1` is a view of `AFW_134212_1_0`. Picture and parameters of such a
+view are its own, but its pt2d is still that of the picture it was made from. Its own points are in
+`landmarks/AFW/AFW_134212_1_1_pts.mat`; where that file is not there, the view has no landmarks.
 """
 
 import io
@@ -37,13 +41,17 @@ TEST_SUBSET = "AFLW2000"
 
 @dataclass(frozen=True)
 class ThreeHundredWRecord:
-    """One picture and its .mat."""
+    """One picture and its .mat. turned_from: the .mat of the view that it may have been turned from;
+    own_points: its file of landmarks; each empty where there is none.
+    """
 
     key: str
     split: str
     source: str
     annotation: str
     identity: int = UNKNOWN_IDENTITY
+    turned_from: str = ""
+    own_points: str = ""
 
     def load(self) -> SourceSample:
         """Read picture, landmarks and parameters. Raises RejectedSample that names the field."""
@@ -55,7 +63,11 @@ class ThreeHundredWRecord:
             height = decode_photograph(picture, storage.name_of(self.source)).shape[0]
         except UserError as error:
             raise RejectedSample(str(error)) from None
-        return SourceSample(picture, landmarks_of(fields), parameters=parameters_of(fields, height))
+        landmarks: NDArray[np.float64] | None = landmarks_of(fields)
+        if self.turned_from and np.array_equal(landmarks, landmarks_of(_read_mat(self.turned_from))):
+            points = _read_mat(self.own_points) if self.own_points else None
+            landmarks = None if points is None else _numbers(points, "pts_2d", (68, 2)) - 1
+        return SourceSample(picture, landmarks, parameters=parameters_of(fields, height))
 
 
 def list_records(root: str, settings: SourceSettings) -> Listing:
@@ -68,12 +80,13 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
     wanted = [*SUBSETS, TEST_SUBSET]
     records: list[ThreeHundredWRecord] = []
     rejected: list[Rejected] = []
-    found, alone = [], []
+    found, alone, pointless = [], [], []
     for subset in wanted:
         folder = storage.join(root, subset)
         pictures = pictures_in(folder, recursive=False)
         files = storage.list_files(folder, recursive=False)
         annotations = {stem_of(file): file for file in files if has_suffix(file, ".mat")}
+        points = set(storage.list_files(storage.join(root, "landmarks", subset), "_pts.mat", recursive=False))
         found += [subset] if pictures else []
         alone += [annotations[stem] for stem in sorted(set(annotations) - set(map(stem_of, pictures)))]
         for picture in pictures:
@@ -86,7 +99,15 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
                 continue
             by_share = split_by_share(photograph_of(picture), settings.held_out)
             split = "test" if subset == TEST_SUBSET else by_share
-            records.append(ThreeHundredWRecord(key, split, picture, annotations[stem]))
+            turned_from = annotations.get(unturned(stem), "")
+            own_points = storage.join(root, "landmarks", subset, f"{stem}_pts.mat")
+            own_points = own_points if own_points in points else ""
+            pointless += [picture] if turned_from and not own_points else []
+            records.append(
+                ThreeHundredWRecord(
+                    key, split, picture, annotations[stem], turned_from=turned_from, own_points=own_points
+                )
+            )
     if not found:
         raise UserError(
             f"{root}: no pictures found; expected folders {', '.join(wanted)} with .jpg and .mat files"
@@ -95,6 +116,11 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
     notes = [f"{root}: read {', '.join(found)}" + (f"; absent: {', '.join(absent)}" if absent else "")]
     if alone:
         notes.append(f"{root}: {len(alone)} .mat files have no picture, first {storage.name_of(alone[0])}")
+    if pointless:
+        notes.append(
+            f"{root}: {len(pointless)} turned views have no file in landmarks/; where their pt2d is another "
+            f"view's they count as without landmarks, first {storage.name_of(pointless[0])}"
+        )
     return finished(settings, root, records, rejected, notes)
 
 
@@ -104,6 +130,12 @@ SOURCE = Source(list_records)
 def photograph_of(picture: str) -> str:
     """The photograph a picture was made from: its name less the numbers of the face and the turned view."""
     return re.sub(r"(_\d{1,2})+$", "", stem_of(picture))
+
+
+def unturned(stem: str) -> str:
+    """The view that 300W-LP would have turned this one from; empty where it is that view itself."""
+    name, _, number = stem.rpartition("_")
+    return f"{name}_0" if number.isdigit() and int(number) > 0 else ""
 
 
 def landmarks_of(fields: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -132,6 +164,8 @@ def _read_mat(url: str) -> Mapping[str, Any]:
         data = storage.read_bytes(url)
     except FileNotFoundError:
         raise RejectedSample(f"{storage.name_of(url)} is absent") from None
+    if data.lstrip()[:1] == b"<":
+        raise RejectedSample(f"{storage.name_of(url)} is a web page, not a .mat file: download it again")
     try:
         return scipy.io.loadmat(io.BytesIO(data))
     except Exception as error:  # scipy raises a dozen kinds for damaged files

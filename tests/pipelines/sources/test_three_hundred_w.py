@@ -1,5 +1,7 @@
 """300W-3D and AFLW2000-3D: conventions checked against genuine files, refusals against damaged ones."""
 
+import shutil
+
 import numpy as np
 import pytest
 import scipy.io
@@ -38,6 +40,38 @@ def test_mirrored_copies_are_not_read(tmp_path):
     write_300w(tmp_path, names=("AFW_1_1_0",))
     listing = list_records(str(root), DEFAULT)
     assert [record.key for record in listing.records] == ["300w_3d/AFW_1_1_0"]
+
+
+def test_turned_views_take_their_own_points_or_none(tmp_path):
+    root = write_300w(tmp_path)
+    first, turned = (root / "AFW" / f"AFW_1_1_{view}.mat" for view in (0, 1))
+    shutil.copy(first, turned)
+    listing = list_records(str(root), DEFAULT)
+    samples = [record.load() for record in listing.records]
+    assert samples[0].landmarks is not None and samples[1].landmarks is None
+    assert "1 turned views have no file in landmarks/" in listing.notes[1]
+
+    (root / "landmarks" / "AFW").mkdir(parents=True)
+    points = root / "landmarks" / "AFW" / "AFW_1_1_1_pts.mat"
+    scipy.io.savemat(points, {"pts_2d": face_68((230, 220), 70) + 1})
+    listing = list_records(str(root), DEFAULT)
+    assert np.allclose(listing.records[1].load().landmarks, face_68((230, 220), 70))
+    assert len(listing.notes) == 1
+    scipy.io.savemat(points, {"pts_3d": np.zeros((68, 2))})
+    with pytest.raises(RejectedSample, match="pts_2d is missing"):
+        listing.records[1].load()
+
+
+def test_genuine_turned_views_have_the_points_of_another_picture(realdata):
+    """So that nobody takes them: the parameters say that the points moved by several pixels."""
+    listing = list_records(str(realdata / "300w_lp"), DEFAULT)
+    samples = {record.key.split("/")[1]: record.load() for record in listing.records}
+    assert samples["AFW_134212_1_1"].landmarks is None
+    own, turned = samples["AFW_134212_1_0"], samples["AFW_134212_1_1"]
+    model = sparse_model(realdata)
+    inner = slice(17, 68)
+    moved = projected(turned.parameters, model)[inner] - projected(own.parameters, model)[inner]
+    assert np.linalg.norm(moved, axis=1).mean() > 4
 
 
 def test_views_of_one_photograph_share_a_split():
@@ -117,13 +151,18 @@ def test_damaged_fields_are_rejected_by_name(name, value, reason):
 
 def test_damaged_files_are_rejected(tmp_path):
     root = write_300w(tmp_path)
-    (root / "AFW/AFW_1_1_0.mat").write_text("<html>")
+    annotation = root / "AFW/AFW_1_1_0.mat"
+    whole = annotation.read_bytes()
+    annotation.write_bytes(whole[: len(whole) // 2])
     (root / "AFW/AFW_1_1_1.mat").unlink()
     jpeg = root / "AFW/AFW_2_1_0.jpg"
     jpeg.write_bytes(jpeg.read_bytes()[:900])
     listing = list_records(str(root), DEFAULT)
     assert [(r.key, r.reason) for r in listing.rejected] == [("300w_3d/AFW_1_1_1", "AFW_1_1_1.mat is absent")]
     with pytest.raises(RejectedSample, match=r"AFW_1_1_0\.mat is not a \.mat file"):
+        listing.records[0].load()
+    annotation.write_text("\n<!DOCTYPE html><html>")
+    with pytest.raises(RejectedSample, match=r"AFW_1_1_0\.mat is a web page, not a \.mat file"):
         listing.records[0].load()
     with pytest.raises(RejectedSample, match=r"AFW_2_1_0\.jpg: a truncated JPEG"):
         listing.records[1].load()
