@@ -1,184 +1,98 @@
-"""What the parts cost: networks at the paper's width, geometry on the default model, decoding, completion.
+"""What the parts cost: `python -m benchmarks speed geometry`, or any other of its parts.
 
-All cases run in turn within a round, so that what else the machine does falls on all of them alike; the
-ratio, each case over the first of its group, is what to keep.
+All cases of a group run in turn, so that what else the machine does falls on all of them alike; the ratio,
+each case over the first of its group, is what to keep.
 """
 
-import io
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import argparse
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+if (
+    __name__ == "__main__" and not __package__
+):  # `python benchmarks/speed.py` looks for modules beside the file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from facefill.completion import complete
-from facefill.geometry.compiled import numba_is_importable
-from facefill.geometry.default_model import default_model
-from facefill.geometry.morphable_model import vertices_from_coefficients
-from facefill.geometry.rasterizer import rasterize, triangle_ids
-from facefill.geometry.reconstruction import FIT_SIZE, fit_from_vector, reconstruct
-from facefill.geometry.texture import render, unwrap
-from facefill.geometry.uv_atlas import build_atlas
-from facefill.networks.albedo_decoder import AlbedoDecoder
-from facefill.networks.blocks import fold_spectral_norm
-from facefill.networks.encoder import Encoder
-from facefill.networks.pyramid_gan import PyramidDiscriminator
-from facefill.networks.segmenter import Segmenter
-from facefill.networks.sym_unet import SymUNet
-from facefill.weights import load_completer
+from facefill.errors import UserError
 
-SIZE = 224
-FRONTAL = {228: 1e-3, 232: 112.0, 233: 112.0, 234: 3.5, 243: 3.5, 252: 3.5}  # scale, translation, even light
+GEOMETRY = {
+    "rasterizers": "z-buffers with and without gradients, ours and others'",
+    "maps": "linear model, resampling between image and UV, fits",
+    "projection": "from a picture and its fit to stored maps, against the usual stack",
+    "job": "projecting and fitting shard sets with Ray on two workers",
+}
+PARTS = {"networks": "networks, JPEG decoding and, with weights, completion", **GEOMETRY}
 
 
-@dataclass(frozen=True)
-class Case:
-    """One thing to time; `group` names what it is compared within."""
-
-    group: str
-    name: str
-    run: Callable[[], object]
-
-
-def measure_speed(weights: Path | None, threads: int, rounds: int) -> str:
-    """Markdown table of all cases: milliseconds per image, minimum and median, and the ratio of minima."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    cases = [*network_cases(), *geometry_cases(), *decoding_cases()]
-    if weights is not None:
-        cases += completion_cases(weights)
-    with torch.no_grad():
-        return table(cases, timed(cases, rounds), threads)
-
-
-def timed(cases: list[Case], rounds: int) -> list[list[float]]:
-    """Milliseconds of every case in every round, after one round that is not counted."""
-    times: list[list[float]] = [[] for _ in cases]
-    for number in range(rounds + 1):
-        for case, found in zip(cases, times, strict=True):
-            started = time.perf_counter()
-            case.run()
-            if number:
-                found.append(1000 * (time.perf_counter() - started))
-    return times
-
-
-def table(cases: list[Case], times: list[list[float]], threads: int) -> str:
-    """Cases with their times, each group's first as the measure of the others."""
-    lines = [f"torch {torch.__version__}, {threads} thread(s), one image; milliseconds", ""]
-    lines += ["| group | case | minimum | median | ratio |", "| --- | --- | ---: | ---: | ---: |"]
-    first: dict[str, float] = {}
-    for case, found in zip(cases, times, strict=True):
-        reference = first.setdefault(case.group, min(found))
-        ratio = min(found) / reference
-        lines.append(f"| {case.group} | {case.name} | {min(found):.2f} | {median(found):.2f} | {ratio:.2f} |")
-    return "\n".join(lines)
-
-
-def network_cases() -> list[Case]:
-    """Each network at width 1: as trained, in bfloat16, with folded weights."""
-    image, albedo, visible = (
-        torch.rand(1, 3, SIZE, SIZE),
-        torch.rand(1, 3, 192, 256),
-        torch.ones(1, 1, 192, 256),
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    listed = "; ".join(f"{name}: {purpose}" for name, purpose in PARTS.items())
+    parser.add_argument(
+        "part",
+        nargs="?",
+        default="all",
+        choices=["all", "geometry", *PARTS],
+        help=f"{listed}; geometry: {', '.join(GEOMETRY)}; all of them by default",
     )
-    networks: list[tuple[str, nn.Module, tuple[Tensor, ...]]] = [
-        ("encoder", Encoder(), (image,)),
-        ("albedo decoder", AlbedoDecoder(), (torch.randn(1, 512),)),
-        ("Sym-UNet", SymUNet(), (albedo, visible)),
-        ("PyramidGAN", PyramidDiscriminator(), (image,)),
-        ("segmenter", Segmenter(), (image,)),
-    ]
-    cases = []
-    for name, network, inputs in networks:
-        network.eval().requires_grad_(False)
-        cases.append(Case(name, "float32", partial(network, *inputs)))
-        cases.append(Case(name, "bfloat16 autocast", partial(halved, network, inputs)))
-        folded = fold_spectral_norm(type(network)().eval())
-        cases.append(Case(name, "spectral norm folded", partial(folded, *inputs)))
-    return cases
+    parser.add_argument("--rounds", type=int, default=10, help="how often everything is timed in turn")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
+    parser.add_argument("--weights", type=Path, help="weights folder of a run, such as runs/demo/weights")
+    parser.add_argument("--peers", type=Path, help="folder with the compiled modules of Sim3DR and face3d")
+    parser.add_argument("--realdata", type=Path, help="folder of genuine samples, for the Basel mean mesh")
+    parser.add_argument("--faces", type=int, default=2000, help="how many faces the job projects")
 
 
-def halved(network: nn.Module, inputs: tuple[Tensor, ...]) -> object:
-    """The network's answer under autocast."""
-    with torch.autocast("cpu", torch.bfloat16):
-        return network(*inputs)
+def measure(chosen: argparse.Namespace) -> Iterator[str]:
+    """Sections of Markdown, each as soon as it is measured."""
+    import torch
+
+    from benchmarks.timing import machine
+
+    if chosen.rounds < 1 or chosen.threads < 1 or chosen.faces < 1:
+        raise UserError("--rounds, --threads and --faces count from 1: give a number above 0")
+    torch.set_num_threads(chosen.threads)
+    wanted = {"all": list(PARTS), "geometry": list(GEOMETRY)}.get(chosen.part, [chosen.part])
+    yield machine()
+    if "networks" in wanted:
+        from benchmarks.speed_networks import measure_networks
+
+        yield measure_networks(chosen.weights, chosen.rounds)
+    if "rasterizers" in wanted:
+        from benchmarks.speed_rasterizers import measure_rasterizers
+
+        yield measure_rasterizers(chosen.peers, chosen.realdata, chosen.rounds)
+    if "maps" in wanted:
+        from benchmarks.speed_maps import measure_maps
+
+        yield measure_maps(chosen.rounds)
+    if "projection" in wanted:
+        from benchmarks.speed_projection import measure_projection
+
+        yield measure_projection(chosen.peers, chosen.rounds)
+    if "job" in wanted:
+        from benchmarks.speed_job import measure_job
+
+        yield measure_job(chosen.faces)
 
 
-def geometry_cases() -> list[Case]:
-    """Basis, rasterizer, unwrap, render and all of them together, for one frontal face at 224."""
-    model = default_model()
-    atlas = build_atlas(model)
-    vector = torch.zeros(1, FIT_SIZE)
-    for place, value in FRONTAL.items():
-        vector[:, place] = value
-    fit = fit_from_vector(vector)
-    mesh = reconstruct(fit, model, atlas, SIZE, SIZE)
-    image = torch.rand(1, 3, SIZE, SIZE)
-    texture, _ = unwrap(image, mesh.projected, model, atlas, mesh.fragments)
-    fast = "rasterize, numba" if numba_is_importable() else "rasterize, torch"
-    size = f"{model.mean.shape[0]:,} vertices"
-    return [
-        Case("geometry", fast, lambda: rasterize(mesh.projected, model.triangles, SIZE, SIZE)),
-        Case(
-            "geometry",
-            "triangle ids, torch",
-            lambda: triangle_ids(mesh.projected, model.triangles, SIZE, SIZE),
-        ),
-        Case(
-            "geometry",
-            f"basis, {size}",
-            lambda: vertices_from_coefficients(model, fit.identity, fit.expression),
-        ),
-        Case("geometry", "unwrap", lambda: unwrap(image, mesh.projected, model, atlas, mesh.fragments)),
-        Case("geometry", "render", lambda: render(texture, mesh.fragments, model)),
-        Case("geometry", "reconstruct", lambda: reconstruct(fit, model, atlas, SIZE, SIZE)),
-    ]
+def run(chosen: argparse.Namespace) -> int:
+    """Print the sections; a user's mistake is one line and exit status 2."""
+    try:
+        for section in measure(chosen):
+            print(f"{section}\n", flush=True)
+    except UserError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
-def decoding_cases() -> list[Case]:
-    """A 256x256 JPEG of quality 95 by the libraries at hand."""
-    import cv2
-    import simplejpeg
-    from PIL import Image
-
-    coarse = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    smooth = nn.functional.interpolate(coarse, (256, 256), mode="bicubic")[0].clamp(0, 1)
-    pixels = np.ascontiguousarray((smooth * 255).byte().permute(1, 2, 0).numpy())
-    data = simplejpeg.encode_jpeg(pixels, quality=95, colorsubsampling="444")
-    buffer = np.frombuffer(data, np.uint8)
-    return [
-        Case("JPEG decode", "simplejpeg", lambda: simplejpeg.decode_jpeg(data)),
-        Case("JPEG decode", "OpenCV", lambda: cv2.imdecode(buffer, cv2.IMREAD_COLOR)),
-        Case("JPEG decode", "Pillow", lambda: np.asarray(Image.open(io.BytesIO(data)))),
-    ]
+def main() -> int:
+    """`python -m benchmarks.speed` and `python benchmarks/speed.py`."""
+    parser = argparse.ArgumentParser(prog="benchmarks/speed.py", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args())
 
 
-def completion_cases(weights: Path) -> list[Case]:
-    """One picture, one and two refinement iterations, with the networks of a run."""
-    completer = load_completer(weights, default_model())
-    image = torch.rand(1, 3, SIZE, SIZE)
-    hole = torch.zeros(1, 1, SIZE, SIZE)
-    hole[..., 80:160, 60:130] = 1
-
-    def case(iterations: int) -> Case:
-        return Case(
-            "completion",
-            f"{iterations} iteration(s)",
-            lambda: complete(
-                image,
-                hole,
-                completer.encoder,
-                completer.inpainter,
-                completer.model,
-                completer.atlas,
-                iterations,
-            ),
-        )
-
-    return [case(1), case(2)]
+if __name__ == "__main__":
+    sys.exit(main())
