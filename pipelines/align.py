@@ -21,6 +21,7 @@ from pipelines import storage
 from pipelines.manifest import Rejected
 from pipelines.prepared import Prepared
 from pipelines.sources.records import RejectedSample, SourceRecord, SourceSample
+from pipelines.uv_texture import prepare_texture
 
 SIZE = samples.IMAGE_SIZE
 LONGEST_STEM = 80  # what a tar header holds besides the data set's name and the extension
@@ -41,6 +42,8 @@ def prepare(record: SourceRecord) -> Prepared:
     if len(record.key.rsplit("/", 1)[-1]) > LONGEST_STEM:
         raise RejectedSample(f"the file name is longer than {LONGEST_STEM} letters")
     source = record.load()
+    if source.is_uv_texture:
+        return prepare_texture(record, source.picture)
     try:
         image = decode_photograph(source.picture, storage.name_of(record.source))
         similarity = similarity_of(source, image)
@@ -74,7 +77,9 @@ def similarity_of(source: SourceSample, image: Array) -> NDArray[np.float64]:
     if source.aligned:
         return resize_similarity(width, height, SIZE)
     if source.landmarks is None:
-        raise RejectedSample("no landmarks to align it by")
+        raise RejectedSample(
+            "no landmarks to align it by; detect them, or name a csv of them as the dataset's `landmarks`"
+        )
     five = five_from_68(source.landmarks) if len(source.landmarks) == 68 else source.landmarks
     column, row = five.mean(0)
     if not (0 <= column < width and 0 <= row < height):

@@ -50,17 +50,16 @@ def list_records(root: str, settings: SourceSettings, variant: Variant = "in_the
     rejected: list[Rejected] = []
     for url in pictures:
         name, key = storage.name_of(url), key_of(settings.dataset, stem_of(url))
-        box = boxes.get(name)
         try:
             points = landmarks.of(name)
-            if settings.landmarks and box is not None:
-                _check_inside(points, box)
+            if settings.landmarks and name in boxes:
+                _check_inside(points, boxes[name])
             split = _split_of(name, identities, partition, settings.held_out)
         except RejectedSample as reason:
             rejected.append(Rejected(key, url, str(reason)))
             continue
         identity = identities.get(name, UNKNOWN_IDENTITY)
-        records.append(Photograph(key, split, url, identity, packed(points), box))
+        records.append(Photograph(key, split, url, identity, packed(points)))
     notes = []
     if absent := sorted(set(landmarks.rows) - {storage.name_of(url) for url in pictures}):
         notes.append(

@@ -5,6 +5,7 @@ that picture (RejectedSample).
 """
 
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,11 +58,11 @@ def read_dlib_xml(url: str) -> tuple[dict[str, Points], int]:
     images = tree.findall("./images/image")
     if tree.tag != "dataset" or not images:
         raise UserError(f"{url}: no images in it; expected dlib's <dataset><images><image file=...><box>")
+    names = [image.get("file", "").replace("\\", "/") for image in images]
+    if doubled := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise UserError(f"{url}: {doubled[0]} is there twice; remove one of the two")
     faces, several = {}, 0
-    for image in images:
-        name = image.get("file", "").replace("\\", "/")
-        if name in faces:
-            raise UserError(f"{url}: {name} is there twice; remove one of the two")
+    for name, image in zip(names, images, strict=True):
         boxes = [box for box in image.findall("box") if len(box.findall("part")) == 68]
         try:
             boxes.sort(key=lambda box: -float(box.get("width", "")) * float(box.get("height", "")))

@@ -32,9 +32,8 @@ class SourceSample:
     picture: the file's bytes; landmarks (68, 2) or (5, 2) pixels of the upright picture, 0-based, or None
     where nobody has looked for them yet; aligned: the picture already is a CelebA-HQ face that needs at most
     resizing; parsing (H, W) uint8 classes in the picture's frame at any resolution, or None; parameters
-    (234,) with the camera in the picture's pixels, or None (`samples.PARAMETERS`); box: (left, top, width,
-    height) of the face that the data set means, in the picture's pixels, for a detector to choose by, or
-    None; is_uv_texture: the picture is no photograph but a face's unwrapped skin, in a layout of its own.
+    (234,) with the camera in the picture's pixels, or None (`samples.PARAMETERS`); is_uv_texture: the picture
+    is no photograph but a face's unwrapped skin, in a layout of its own.
     """
 
     picture: bytes
@@ -42,7 +41,6 @@ class SourceSample:
     aligned: bool = False
     parsing: NDArray[np.uint8] | None = None
     parameters: NDArray[np.float64] | None = None
-    box: tuple[float, ...] | None = None
     is_uv_texture: bool = False
 
 
@@ -78,11 +76,10 @@ class Photograph:
     source: str
     identity: int = UNKNOWN_IDENTITY
     landmarks: bytes = b""
-    box: tuple[float, ...] | None = None
 
     def load(self) -> SourceSample:
         """Read the picture. Raises RejectedSample."""
-        return SourceSample(read_picture(self.source), unpacked(self.landmarks), box=self.box)
+        return SourceSample(read_picture(self.source), unpacked(self.landmarks))
 
 
 @dataclass(frozen=True)
