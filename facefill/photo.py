@@ -98,6 +98,12 @@ def similarity_of(photo: NDArray[np.uint8], five: NDArray[np.floating] | None) -
     )
 
 
+def is_aligned(photo: NDArray[np.uint8]) -> bool:
+    """Whether `similarity_of` understands the photograph without points."""
+    height, width = photo.shape[:2]
+    return height == width or (height, width) == CELEBA_ALIGNED_SIZE
+
+
 def aligned_crop(
     photo: NDArray[np.uint8], mask: NDArray[np.bool_], similarity: NDArray[np.float64]
 ) -> tuple[Tensor, Tensor]:

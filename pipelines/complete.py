@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,14 @@ from facefill.face_parsing import OCCLUDER
 from facefill.geometry.texture import render
 from facefill.landmarks import five_from_68
 from facefill.model_of_weights import model_of_weights
-from facefill.photo import PhotoCompletion, aligned_crop, complete_photo, mask_in_photo, similarity_of
+from facefill.photo import (
+    PhotoCompletion,
+    aligned_crop,
+    complete_photo,
+    is_aligned,
+    mask_in_photo,
+    similarity_of,
+)
 from facefill.photographs import decode_photograph
 from facefill.views import render_views
 from facefill.weights import FaceCompleter, load_completer
@@ -25,8 +33,7 @@ def complete_files(options: argparse.Namespace) -> None:
     """Read, complete and write; prints the files written."""
     check_output(options.out)
     photo = read_photo(options.photo)
-    five = None if options.landmarks is None else read_landmarks(options.landmarks)
-    similarity = similarity_of(photo, five)
+    similarity = similarity_of(photo, landmarks_of(options, photo))
     completer = load_completer(options.weights, model_of_weights(options.weights, options.model))
     if options.mask is None:
         mask = occluded(photo, similarity, completer)
@@ -74,6 +81,30 @@ def read_landmarks(path: Path) -> NDArray[np.float64]:
     if points.shape != (5, 2):
         raise UserError(f"landmarks {path}: expected 5 or 68 lines `x y`, got shape {points.shape}")
     return points
+
+
+def landmarks_of(options: argparse.Namespace, photo: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    """Five points (5, 2): those given, None for an aligned picture, else those of the face that is found."""
+    if options.landmarks is not None:
+        return read_landmarks(options.landmarks)
+    if is_aligned(photo):
+        return None
+    from pipelines.detect import choose_face
+    from pipelines.detector_litert import detector_from, read_bundle
+
+    height, width = photo.shape[:2]
+    try:
+        detector = detector_from(read_bundle())
+    except UserError as error:
+        raise UserError(
+            f"{options.photo}: where is the face? Give --landmarks with 5 or 68 points; {error}"
+        ) from None
+    choice = choose_face(detector.faces(photo), width, height)
+    if choice.face is None:
+        raise UserError(f"{options.photo}: {choice.reason}; give --landmarks with 5 or 68 points")
+    box = ", ".join(f"{side:.0f}" for side in choice.face.box)
+    print(f"face found at {box}{choice.note and f': {choice.note}'}", file=sys.stderr)
+    return five_from_68(choice.face.points)
 
 
 def occluded(

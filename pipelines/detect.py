@@ -22,7 +22,7 @@ NO_FACE = "no face found"
 
 @dataclass(frozen=True)
 class DetectedFace:
-    """One face in the upright picture's pixels: box (left, top, right, bottom), points (68, 2); score 0..1."""
+    """One face: box (left, top, right, bottom) and points (68, 2) in the picture's pixels; score 0 to 1."""
 
     box: tuple[float, float, float, float]
     score: float

@@ -11,14 +11,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facefill.errors import UserError
 from facefill.photographs import decode_photograph
 from pipelines import jobs, storage, tables
 from pipelines.detect import Detector, choose_face
 from pipelines.manifest import Rejected
-from pipelines.sources.records import Listing, RejectedSample, SourceRecord, SourceSample
+from pipelines.sources.records import (
+    Listing,
+    RejectedSample,
+    SourceRecord,
+    SourceSample,
+    packed,
+    unpacked,
+)
 
 DETECTION_FORMAT = 1  # counts up when the same picture and detector give another row
 PART = 256  # pictures per table and per work item
@@ -39,9 +45,9 @@ COLUMNS = {
 class Detection:
     """What was found in one picture.
 
-    sha256 of the picture's bytes; detector: name and version of what looked; points: 68 times column, row as
-    little-endian float32 (compact, for a listing holds one per picture), empty where no face was taken;
-    box: left, top, right, bottom; faces: how many were seen; reason: why none was taken; note: a remark.
+    sha256 of the picture's bytes; detector: name and version of what looked; points: the 68 as `packed`, b""
+    where no face was taken; box: left, top, right, bottom; faces: how many were seen; reason: why none was
+    taken; note: a remark.
     """
 
     key: str
@@ -84,7 +90,7 @@ class DetectedRecord:
 
     def load(self) -> SourceSample:
         """The record's sample with the detected landmarks. Raises RejectedSample."""
-        return replace(self.record.load(), landmarks=points_of(self.points))
+        return replace(self.record.load(), landmarks=unpacked(self.points))
 
 
 @dataclass(frozen=True)
@@ -133,14 +139,9 @@ def read_detections(folder: str) -> dict[str, Detection]:
     rows = {}
     for url in storage.list_files(folder, (".parquet",)):
         for row in tables.read_table(url):
-            points = np.asarray(row["points"], "<f4").tobytes()
+            points = packed(np.reshape(row["points"], (-1, 2)) if row["points"] else None)
             rows[row["key"]] = Detection(**{**row, "points": points, "box": tuple(row["box"])})
     return rows
-
-
-def points_of(points: bytes) -> NDArray[np.float64]:
-    """(68, 2) of a detection's points."""
-    return np.frombuffer(points, "<f4").reshape(-1, 2).astype(np.float64)
 
 
 def _build(
@@ -160,7 +161,7 @@ def _detect_part(detector: Detector, folder: str, name: str, work: _Work) -> lis
 def _detect(detector: Detector, name: str, record: SourceRecord, known: Detection | None) -> Detection | None:
     try:
         source = record.load()
-        if source.landmarks is not None:
+        if source.landmarks is not None or source.is_uv_texture:
             return None
         sha256 = hashlib.sha256(source.picture).hexdigest()
         if known is not None and (known.sha256, known.detector) == (sha256, name):
@@ -170,12 +171,11 @@ def _detect(detector: Detector, name: str, record: SourceRecord, known: Detectio
         return None  # sharding reads it again, and says so
     choice = choose_face(detector.faces(image), image.shape[1], image.shape[0])
     face = choice.face
-    points = b"" if face is None else face.points.round(2).astype("<f4").tobytes()
     return Detection(
         key=record.key,
         sha256=sha256,
         detector=name,
-        points=points,
+        points=packed(None if face is None else face.points.round(2)),
         score=0.0 if face is None else round(face.score, 4),
         box=() if face is None else tuple(round(side, 2) for side in face.box),
         faces=choice.seen,
@@ -185,8 +185,9 @@ def _detect(detector: Detector, name: str, record: SourceRecord, known: Detectio
 
 
 def _as_row(detection: Detection) -> dict[str, Any]:
-    points = points_of(detection.points).ravel().tolist()
-    return {**vars(detection), "points": points, "box": list(detection.box)}
+    points = unpacked(detection.points)
+    flat = [] if points is None else points.ravel().tolist()
+    return {**vars(detection), "points": flat, "box": list(detection.box)}
 
 
 def _merge(listing: Listing, found: Sequence[Detection | None]) -> Listing:

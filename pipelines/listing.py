@@ -36,6 +36,8 @@ def refuse_ignored(dataset: DatasetConfig) -> None:
             raise UserError(f"{where}: {what} is not for {dataset.source}, only for {others}; leave it out")
     if dataset.fit and not source.photographs:
         raise UserError(f"{where}: {dataset.source} has no photographs that could be fitted; set fit: false")
+    if dataset.detect and not source.photographs:
+        raise UserError(f"{where}: {dataset.source} has no photographs to find faces in; set detect: false")
 
 
 def list_dataset(config: RunConfig, dataset: DatasetConfig) -> Listing:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from facefill.config import STAGES
@@ -10,11 +11,13 @@ from facefill.errors import UserError
 from facefill.geometry.head_asset import asset_checksum
 from pipelines import storage
 from pipelines.config import DatasetConfig, RunConfig, TrainingConfig, digest
+from pipelines.detections import DETECTION_FORMAT
 from pipelines.fit import FIT_FORMAT
 from pipelines.progress import Progress
 from pipelines.project_uv import PROJECTION_FORMAT
 from pipelines.run_model import RunModel
 from pipelines.shards import SHARD_FORMAT
+from pipelines.sources.records import Listing
 from pipelines.synthesize import VERSION as SYNTHESIS_VERSION
 from pipelines.workflow import Outcome, Step
 
@@ -68,21 +71,27 @@ def dataset_steps(
     name = dataset.name
     shards = storage.join(config.output, "shards", name)
     fits = storage.join(config.output, "fits", name)
-    # what happens to the shards afterwards does not change their bytes
-    reading = {key: value for key, value in asdict(dataset).items() if key not in ("fit", "ground_truth")}
+    # what happens to the shards afterwards does not change their bytes; `detect` is said apart
+    reading = {
+        key: value for key, value in asdict(dataset).items() if key not in ("fit", "ground_truth", "detect")
+    }
 
     def shard(_: Outcomes) -> Outcome:
         from pipelines.listing import list_dataset
         from pipelines.shards import shard_dataset
 
         listing = list_dataset(config, dataset)
+        made_with: dict[str, Any] = {"dataset": reading}
+        if dataset.detect:
+            listing, detector = detect(config, listing, progress)
+            made_with |= {"landmarks": "detected", "detector": detector}
         for note in listing.notes:
             progress.say(f"shard {name}: {note}")
         manifest = shard_dataset(
             listing,
             shards,
             samples_per_shard=config.shard.samples_per_shard,
-            config={"dataset": reading},
+            config=made_with,
             workers=config.shard.workers,
             on_progress=counted(progress, f"shard {name}"),
         )
@@ -117,7 +126,12 @@ def dataset_steps(
         )
         return outcome_of(manifest)
 
-    settings = [reading, config.shard.samples_per_shard, SHARD_FORMAT]
+    settings = [
+        reading,
+        config.shard.samples_per_shard,
+        SHARD_FORMAT,
+        *([DETECTION_FORMAT] if dataset.detect else []),
+    ]
     steps = [Step(f"shard {name}", "shard", settings, () if dataset.root else ("synthesize",), shard)]
     if dataset.fit:
         fitting = [dataset.ground_truth, FIT_FORMAT, model.checksum]
@@ -125,6 +139,27 @@ def dataset_steps(
         projecting = [PROJECTION_FORMAT, model.checksum]
         steps.append(Step(f"project {name}", "project", projecting, (f"fit {name}",), project))
     return steps
+
+
+def detect(config: RunConfig, listing: Listing, progress: Progress) -> tuple[Listing, str]:
+    """The listing with landmarks for the pictures that have none, and the name of what found them.
+
+    What was found is kept in tables below `landmarks/` of the output.
+    """
+    from pipelines.detections import with_detected_landmarks
+    from pipelines.detector_litert import bundle_digest, detector_from, read_bundle
+
+    bundle = read_bundle()
+    detector = f"face_landmarker {bundle_digest(bundle)[:16]} format {DETECTION_FORMAT}"
+    found = with_detected_landmarks(
+        listing,
+        storage.join(config.output, "landmarks", listing.dataset),
+        partial(detector_from, bundle),
+        detector,
+        workers=config.shard.workers,
+        on_progress=counted(progress, f"detect {listing.dataset}"),
+    )
+    return found, detector
 
 
 def outcome_of(manifest: Any) -> Outcome:

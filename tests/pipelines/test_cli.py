@@ -112,8 +112,9 @@ def test_views_draws_five_of_them(folder: Path, weights: Path) -> None:
 
 
 def test_every_mistake_is_one_line_and_status_2(
-    folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FACEFILL_FACE_LANDMARKER", str(folder / "absent.task"))  # no face is found by itself
     mask, points = ("--mask", str(folder / "mask.png")), ("--landmarks", str(folder / "points.txt"))
     (folder / "page.png").write_text("<html>not found</html>")
     cv2.imwrite(str(folder / "small.png"), np.full((10, 10), 255, np.uint8))

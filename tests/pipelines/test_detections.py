@@ -11,8 +11,8 @@ from toy_detector import build_squares
 
 from pipelines import detections
 from pipelines.align import prepare
-from pipelines.detections import points_of, read_detections, with_detected_landmarks
-from pipelines.sources.records import Listing, SourceSample, read_picture
+from pipelines.detections import read_detections, with_detected_landmarks
+from pipelines.sources.records import Listing, SourceSample, read_picture, unpacked
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def test_the_table_says_what_was_found(listing: Listing, tmp_path: Path):
     assert rows["toy/a"].box == (20, 40, 100, 120) and rows["toy/a"].faces == 1
     assert rows["toy/b"].points == b"" and rows["toy/b"].reason == "no face found"
     assert rows["toy/d"].faces == 2 and "nearest the picture's centre" in rows["toy/d"].note
-    assert points_of(rows["toy/d"].points)[0, 0] > 60
+    assert unpacked(rows["toy/d"].points)[0, 0] > 60
 
 
 def test_a_picture_seen_already_is_not_looked_at_again(listing: Listing, tmp_path: Path):
