@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facefill.errors import UserError
 from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.morphable_model import MorphableModel
 
@@ -57,6 +58,10 @@ def basel_mean(realdata: Path) -> tuple[Tensor, Tensor]:
     import scipy.io
 
     folder = realdata / "bfm_3ddfa"
+    if not folder.is_dir():
+        raise UserError(
+            f"--realdata {realdata} has no folder bfm_3ddfa: leave the option out, or name another"
+        )
     vertices = np.load(folder / "u_shp.npy", allow_pickle=False).reshape(-1, 3)
     triangles = scipy.io.loadmat(folder / "tri.mat")["tri"].T.astype(np.int64) - 1
     corners = vertices[triangles]

@@ -24,6 +24,7 @@ from pipelines.shards import write_shard_set
 LEAST_PROJECTED, LEAST_FITTED = 250, 5  # faces per second
 WORKERS = 2
 DISTINCT = 128
+FIT_ONE_OF = 20  # fits take longer
 PER_SHARD = 100
 REPETITIONS = 3
 
@@ -40,15 +41,14 @@ class Pace:
 
 
 def measure_job(faces: int) -> str:
-    """Markdown: faces per second of projecting `faces` faces and fitting a tenth of them, on two workers."""
+    """Markdown: faces per second of projecting `faces` faces, and of fitting some of them, on two workers."""
+    to_fit = max(WORKERS, faces // FIT_ONE_OF)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         sets = {
             "warm": write_faces(root / "warm", 2 * WORKERS, 2),
             "all": write_faces(root / "all", faces, PER_SHARD),
-            "some": write_faces(
-                root / "some", max(WORKERS, faces // 10), max(1, faces // 10 // (2 * WORKERS))
-            ),
+            "some": write_faces(root / "some", to_fit, max(1, to_fit // (2 * WORKERS))),
         }
         for manifest in sets.values():
             write_fits(manifest)
