@@ -78,7 +78,7 @@ def similarity_of(source: SourceSample, image: Array) -> NDArray[np.float64]:
         return resize_similarity(width, height, SIZE)
     if source.landmarks is None:
         raise RejectedSample(
-            "no landmarks to align it by; detect them, or name a csv of them as the dataset's `landmarks`"
+            "no landmarks to align it by: set the dataset's `detect: true`, or name a csv of them"
         )
     five = five_from_68(source.landmarks) if len(source.landmarks) == 68 else source.landmarks
     column, row = five.mean(0)

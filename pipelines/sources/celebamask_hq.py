@@ -83,7 +83,7 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
         key = key_of(settings.dataset, stem)
         try:
             index, celeba_file = _names_of(stem, mapping, by_celeba_file)
-            split = _split_of(celeba_file, partition, identities, settings)
+            split = split_of(celeba_file, partition, identities, settings)
             points = None if landmarks is None else landmarks.of(storage.name_of(url))
         except RejectedSample as reason:
             rejected.append(Rejected(key, url, str(reason)))
@@ -163,12 +163,16 @@ def _names_of(stem: str, mapping: dict[int, str], by_celeba_file: bool) -> tuple
     return int(stem), mapping[int(stem)]
 
 
-def _split_of(
+def split_of(
     celeba_file: str,
     partition: dict[str, str] | None,
     identities: dict[str, int],
     settings: SourceSettings,
 ) -> str:
+    """The split of a picture made from CelebA's; without its partition the number decides as it would.
+
+    Raises RejectedSample.
+    """
     if settings.split == "identity":
         if celeba_file not in identities:
             raise RejectedSample(f"{celeba_file} has no row in identity_CelebA")

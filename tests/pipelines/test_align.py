@@ -109,7 +109,7 @@ def test_what_is_wrong_with_one_picture_is_its_reason():
         "truncated": SourceSample(good[: len(good) // 2], FIVE.astype(float)),
         "not a picture": SourceSample(b"<html>", FIVE.astype(float)),
         "outside the picture of 178x218": SourceSample(good, FIVE.astype(float) * 4),
-        "no landmarks to align it by; detect them, or name a csv": SourceSample(good, None),
+        "no landmarks to align it by: set the dataset": SourceSample(good, None),
         "178x218": SourceSample(good, None, aligned=True),
         "lie upon each other": SourceSample(good, np.full((5, 2), 60.0)),
     }

@@ -1,14 +1,20 @@
 """A dataset's settings reach its reader, or are refused by name."""
 
+import pickle
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tiny_releases import write_300w, write_celeba, write_celebamask_hq
+from tiny_releases import face_68, write_300w, write_celeba, write_celebamask_hq
+from tiny_sources import write_csv, write_ffhq, write_multipie, write_photograph, write_texture
 
 from facefill.errors import UserError
 from pipelines.config import DatasetConfig, RunConfig
+from pipelines.config_file import config_from_tree
 from pipelines.listing import list_dataset
 from pipelines.sources.records import Listing
+from pipelines.sources.table import SOURCES
 
 
 def listed(tmp_path: Path, source: str, root: Path | str, **settings: object) -> Listing:
@@ -75,3 +81,66 @@ def test_a_setting_without_a_use_is_refused_by_name(tmp_path, source, settings, 
     assert listed(tmp_path, source, root).records
     with pytest.raises(UserError, match=message):
         listed(tmp_path, source, root, **settings)
+
+
+RELEASES = {
+    "celeba": lambda root: write_celeba(root, count=2),
+    "celeba_aligned": lambda root: write_celeba(root, count=2),
+    "celebamask_hq": lambda root: write_celebamask_hq(root, count=2),
+    "three_hundred_w": lambda root: write_300w(root, ("AFW_1_1_0", "AFW_2_1_0")),
+    "multipie": lambda root: write_multipie(root, ("001_01_02_051_09", "002_01_01_080_00")),
+    "multipie_pose": lambda root: write_multipie(root, ("001_01_01_051_07", "001_01_01_080_07")),
+    "multipie_illumination": lambda root: write_multipie(root, ("001_01_01_051_00", "001_01_01_051_01")),
+    "ffhq": lambda root: write_ffhq(root, (0, 1), size=1024),
+    "ffhq_thumbnails": lambda root: write_ffhq(root, (0, 1)),
+    "folder": lambda root: [write_photograph(root / name) for name in ("a.jpg", "b.jpg")],
+    "uv_textures": lambda root: [write_texture(root / name) for name in ("a.png", "b.png")],
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_is_one_line_of_the_table(tmp_path, source):
+    RELEASES[source](tmp_path / "data")
+    listing = listed(tmp_path, source, tmp_path / "data", fit=SOURCES[source].photographs)
+    assert listing.dataset == "faces" and len(listing.records) == 2 and not listing.rejected
+    for record in listing.records:
+        assert record.key.startswith("faces/") and record.split in ("train", "validation", "test")
+        assert record.load().picture and pickle.loads(pickle.dumps(record)) == record
+    limit = listed(tmp_path, source, tmp_path / "data", fit=SOURCES[source].photographs, limit=1)
+    assert len(limit.records) == 1
+
+
+@pytest.mark.parametrize("source", [name for name, source in SOURCES.items() if "landmarks" in source.uses])
+def test_a_csv_of_landmarks_reaches_every_source_that_takes_one(tmp_path, source):
+    RELEASES[source](tmp_path / "data")
+    record = listed(tmp_path, source, tmp_path / "data").records[0]
+    folders = ("img_celeba", "img_align_celeba", "CelebA-HQ-img", "images1024x1024", "thumbnails128x128")
+    name = re.sub(rf".*/({'|'.join(folders)}|data(?=/(data|[ab]\.jpg)))/", "", record.source)
+    points = face_68((33, 44), 11)
+    write_csv(tmp_path / "data/points.csv", {name: (points, 1)})
+    listing = listed(tmp_path, source, tmp_path / "data", landmarks="points.csv")
+    assert [kept.key for kept in listing.records] == [record.key]
+    assert np.array_equal(listing.records[0].load().landmarks, points)
+    assert [r.reason for r in listing.rejected] == ["no row in points.csv"]
+
+
+def test_textures_are_not_fitted(tmp_path):
+    write_texture(tmp_path / "data/a.png")
+    with pytest.raises(
+        UserError, match="uv_textures has no photographs that could be fitted; set fit: false"
+    ):
+        listed(tmp_path, "uv_textures", tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ({"source": "celebs", "root": "/x"}, r"datasets\.0\.source is 'celebs'; expected one of celeba, "),
+        ({"source": "folder"}, "datasets: faces has no root; set its folder or URL"),
+        ({"source": "celeba"}, "faces has no root and synthesis.celeba is 0"),
+    ],
+)
+def test_a_config_with_an_unknown_source_or_without_its_root_is_refused(dataset, message):
+    tree = {"name": "x", "output": "/tmp/x", "datasets": [{"name": "faces", **dataset}]}
+    with pytest.raises(UserError, match=message):
+        config_from_tree(tree, "x.yaml")

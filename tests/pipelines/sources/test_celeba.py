@@ -1,8 +1,11 @@
 """CelebA's reader, on generated folders in the released layout and on genuine pictures."""
 
+import shutil
+
 import numpy as np
 import pytest
-from tiny_releases import write_celeba
+from tiny_releases import face_68, write_celeba
+from tiny_sources import write_csv, write_photograph
 
 from facefill.errors import UserError
 from pipelines.sources.celeba import list_records
@@ -109,3 +112,66 @@ def test_limit_keeps_every_split(tmp_path):
         {record.split for record in few.records}
     ) == 3
     assert limited(listing, None) is listing and limited(listing, 99) is listing
+
+
+def test_a_folder_in_a_folder_and_capitals_are_read_and_copies_are_nobodys(tmp_path):
+    root = write_celeba(tmp_path, count=4)
+    folder = root / "Img/img_align_celeba"
+    (folder / "img_align_celeba").mkdir()  # as one of the archives unpacks
+    (folder / "000001.jpg").rename(folder / "img_align_celeba/000001.jpg")
+    shutil.copy(folder / "000002.jpg", folder / "img_align_celeba/000002.jpg")
+    (folder / "000003.jpg").rename(folder / "000003.JPG")
+    listing = list_records(str(root), CELEBA, "aligned")
+    assert [record.key for record in listing.records] == ["celeba/000001", "celeba/000004"]
+    assert [(r.key, r.reason.split(" (")[0]) for r in listing.rejected] == [
+        ("celeba/000002", "2 pictures have this key"),
+        ("celeba/000002", "2 pictures have this key"),
+        ("celeba/000003", "no row in list_landmarks_align_celeba.txt"),
+    ]
+    assert "1 rows name pictures that are not there, first 000003.jpg" in listing.notes[0]
+    assert "3 pictures are rejected, first celeba/000002" in listing.notes[1]
+
+
+def test_a_name_in_another_script_has_no_row(tmp_path):
+    root = write_celeba(tmp_path, count=2)
+    write_photograph(root / "Img/img_align_celeba/写真.jpg")
+    (rejected,) = list_records(str(root), CELEBA, "aligned").rejected
+    assert rejected.key == "celeba/%E5%86%99%E7%9C%9F" and rejected.reason.startswith(
+        "no row in list_landmarks"
+    )
+
+
+@pytest.fixture
+def wild_points(tmp_path):
+    """Two pictures in the wild, a csv with 68 points for both, and boxes around all but the second's."""
+    root = write_celeba(tmp_path / "celeba", count=2)
+    points = face_68((200, 280), 70)
+    csv = write_csv(tmp_path / "points.csv", {"000001.jpg": (points, 1), "000002.jpg": (points, 1)})
+    boxes = "2\nx_1 y_1 width height\n000001.jpg  100 150 200 260\n000002.jpg    5   6  80  90\n"
+    (root / "Anno/list_bbox_celeba.txt").write_text(boxes)
+    return root, str(csv)
+
+
+def test_68_points_of_another_face_are_rejected_by_the_box(wild_points):
+    root, csv = wild_points
+    listing = list_records(str(root), SourceSettings("celeba", landmarks=csv))
+    assert [record.key for record in listing.records] == ["celeba/000001"]
+    assert [r.reason for r in listing.rejected] == [
+        "its landmarks lie outside the box in list_bbox_celeba: another face's"
+    ]
+    assert len(list_records(str(root), CELEBA).records) == 2, "people's own five points need no box"
+    assert len(list_records(str(root), SourceSettings("celeba", landmarks=csv), "aligned").records) == 2
+
+
+def test_a_box_without_extent_says_nothing_and_a_wrong_list_of_boxes_ends_the_command(wild_points):
+    root, csv = wild_points
+    boxes = root / "Anno/list_bbox_celeba.txt"
+    boxes.write_text(boxes.read_text().replace("5   6  80  90", "0 0 0 0"))
+    settings = SourceSettings("celeba", landmarks=csv)
+    assert len(list_records(str(root), settings).records) == 2
+    boxes.write_text("2\nx_1 y_1 width\n000001.jpg 1 2 3\n")
+    with pytest.raises(UserError, match=r"list_bbox_celeba\.txt, line 2: missing columns height"):
+        list_records(str(root), settings)
+    boxes.unlink()
+    (root / "Anno/list_bbox_celeba.csv").write_text("image_id,x_1,y_1,width,height\n000002.jpg,5,6,80,90\n")
+    assert [record.key for record in list_records(str(root), settings).records] == ["celeba/000001"]

@@ -11,6 +11,8 @@ from tiny_sources import write_csv, write_photograph
 
 from facefill.errors import UserError
 from pipelines.align import prepare
+from pipelines.loader import Loader
+from pipelines.shards import shard_dataset
 from pipelines.sources.folder import list_records
 from pipelines.sources.records import RejectedSample, SourceSettings
 
@@ -34,7 +36,7 @@ def test_photographs_at_any_depth_have_keys_without_slashes_and_no_landmarks(tmp
     assert [record.key for record in listing.records] == ["web/a_v2", "web/b-c-two", "web/b-one"]
     assert listing.records[0].load().landmarks is None
     assert listing.notes == (f"{tmp_path}: 3 pictures have no landmarks yet, first web/a_v2",)
-    with pytest.raises(RejectedSample, match="no landmarks to align it by; detect them"):
+    with pytest.raises(RejectedSample, match="no landmarks to align it by: set the dataset"):
         prepare(listing.records[0])
 
 
@@ -179,6 +181,18 @@ def test_names_in_any_script_have_ascii_keys(tmp_path):
     listing = listed(tmp_path)
     assert [record.key for record in listing.records] == ["web/%E9%A1%94", "web/Zo%C3%AB"]
     assert listing.records[0].load().picture
+
+
+def test_shards_of_names_in_any_script_are_read_where_the_manifest_says(tmp_path):
+    for name in ("Zoë Čapek, 1.jpg", "顔.jpg"):
+        write_photograph(tmp_path / f"raw/train/{name}")
+        (tmp_path / f"raw/train/{name[:-4]}.txt").write_text(rows_of(POINTS))
+    listing = listed(tmp_path / "raw")
+    manifest = shard_dataset(listing, str(tmp_path / "shards"), samples_per_shard=2, config={}, workers=0)
+    (batch,) = Loader([manifest], 2, seed=0, split="train").evaluation_batches()
+    assert batch["key"] == ["web/train-%E9%A1%94", "web/train-Zo%C3%AB %C4%8Capek, 1"]
+    assert batch["image"].shape == (2, 3, 256, 256) and batch["landmarks"].isfinite().all()
+    assert manifest.rows[0].source.endswith("顔.jpg")
 
 
 def test_a_name_of_bytes_that_are_no_letters_is_rejected(tmp_path):

@@ -86,3 +86,20 @@ def test_mapping_rows_are_checked(tmp_path):
     (tmp_path / "m.txt").write_text("idx orig_idx orig_file\n0 119613\n")
     with pytest.raises(UserError, match="line 2: expected idx, orig_idx, orig_file"):
         lists.read_mapping(str(tmp_path / "m.txt"))
+
+
+def test_a_second_row_of_one_picture_is_refused(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("a.jpg 1\nb.jpg 2\na.jpg 3\n")
+    with pytest.raises(UserError, match=r"list\.txt, line 3: a second row of a\.jpg; remove one of the two"):
+        lists.read_pairs(str(path))
+    path.write_text("0 5 000006.jpg\n0 6 000007.jpg\n")
+    with pytest.raises(UserError, match="line 2: a second row of picture 0"):
+        lists.read_mapping(str(path))
+
+
+def test_boxes_in_both_layouts(tmp_path):
+    (tmp_path / "a.txt").write_text("1\nimage_id x_1 y_1 width height\n000001.jpg   95  71 226 313\n")
+    (tmp_path / "a.csv").write_text("image_id,x_1,y_1,width,height\n000001.jpg,95,71,226,313\n")
+    expected = {"000001.jpg": (95, 71, 226, 313)}
+    assert lists.read_boxes(str(tmp_path / "a.txt")) == lists.read_boxes(str(tmp_path / "a.csv")) == expected
