@@ -12,6 +12,7 @@ from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.morphable_model import MorphableModel
 
 ROWS, COLUMNS = 231, 230  # 53,130 vertices, 105,340 triangles
+UV_STEPS = 1024  # per texel; float32 holds them exactly, so that the halves stay mirror images
 
 
 @dataclass(frozen=True)
@@ -94,5 +95,5 @@ def finer(model: MorphableModel) -> MorphableModel:
         expression_basis=refined(model.expression_basis),
         triangles=torch.cat([*corner_pieces, middle]),
         mirror=torch.cat([model.mirror, partner + count]),
-        uv=refined(model.uv),
+        uv=(refined(model.uv) * UV_STEPS).round() / UV_STEPS,
     )

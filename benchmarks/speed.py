@@ -45,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(chosen: argparse.Namespace) -> Iterator[str]:
     """Sections of Markdown, each as soon as it is measured."""
+    if chosen.rounds < 1 or chosen.threads < 1 or chosen.faces < 1:
+        raise UserError("--rounds, --threads and --faces count from 1: give a number above 0")
     import torch
 
     from benchmarks.timing import machine
 
-    if chosen.rounds < 1 or chosen.threads < 1 or chosen.faces < 1:
-        raise UserError("--rounds, --threads and --faces count from 1: give a number above 0")
     torch.set_num_threads(chosen.threads)
     wanted = {"all": list(PARTS), "geometry": list(GEOMETRY)}.get(chosen.part, [chosen.part])
     yield machine()
