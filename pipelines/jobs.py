@@ -121,14 +121,14 @@ def _actors(
     kind: Any = ray.remote(_Worker).options(
         num_cpus=1, max_restarts=MAX_RETRIES, max_task_retries=MAX_RETRIES
     )
-    shared = ray.put(build)
-    actors = [kind.remote(shared) for _ in range(min(count, len(items)))]
+    box = (ray.put(build),)
+    actors = [kind.remote() for _ in range(min(count, len(items)))]
     free = deque(actors * WAITING_PER_ACTOR)
     actor_of: dict[Any, Any] = {}
 
     def submit(item: Item) -> Any:
         actor = free.popleft()
-        reference = actor.work.options(name=label).remote(item)
+        reference = actor.work.options(name=label).remote(box, item)
         actor_of[reference] = actor
         return reference
 
@@ -140,15 +140,20 @@ def _actors(
 
 
 class _Worker:
-    """An actor that holds what `build` makes: with the first item, so that an error comes as that item's."""
+    """An actor that holds what `build` makes.
 
-    def __init__(self, build: Callable[[], Callable[[Any], Any]]) -> None:
-        self.build = build
+    It is built with the first item, so that an error comes as that item's. The constructor takes nothing,
+    for Ray starts no actor again whose arguments have gone; `build` comes boxed, so that it is fetched once.
+    """
+
+    def __init__(self) -> None:
         self.function: Callable[[Any], Any] | None = None
 
-    def work(self, item: Any) -> Any:
+    def work(self, box: tuple[Any], item: Any) -> Any:
         if self.function is None:
-            self.function = self.build()
+            import ray
+
+            self.function = ray.get(box[0])()
         return self.function(item)
 
 
