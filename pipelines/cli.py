@@ -71,6 +71,10 @@ VIEWS = Verb(
     "draw the completed face from five viewpoints",
     "facefill views photo.jpg --mask mask.png --landmarks points.txt",
 )
+MODELS = Verb(
+    "list the morphable models; check and preview the files of one",
+    "facefill models ict FaceXModel --preview ict.png --save ict.npz",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_config_arguments(add(kind, verb, " (one arrow of `run`)"))
     add_photo_arguments(add("complete", COMPLETE))
     add_photo_arguments(add("views", VIEWS))
+    add_model_arguments(add("models", MODELS))
     return parser
 
 
@@ -140,6 +145,17 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=int, default=2, help="refinement passes (default: %(default)s)")
 
 
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """[KIND [PATH]] and what to write."""
+    parser.add_argument("kind", nargs="?", help="one of those that `facefill models` lists")
+    parser.add_argument("path", nargs="?", type=Path, help="its files, as `facefill models` says")
+    parser.add_argument(
+        "--landmarks", type=Path, help="text file with the 68 landmarks, for models whose files have none"
+    )
+    parser.add_argument("--preview", type=Path, help="PNG to draw the model into")
+    parser.add_argument("--save", type=Path, help=".npz to save the model into, for model.kind=saved")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; 0 done, 2 a mistake that the printed line names, 130 stopped by Ctrl-C."""
     options = build_parser().parse_args(arguments)
@@ -148,6 +164,10 @@ def main(arguments: list[str] | None = None) -> int:
             from pipelines.complete import complete_files
 
             complete_files(options)
+        elif options.verb == "models":
+            from pipelines.models import show_models
+
+            show_models(options)
         else:
             from pipelines.config_file import load_config
             from pipelines.workflow import run_workflow
