@@ -1,1 +1,4 @@
-"""Readers of the released face datasets: raw files in, samples out, nothing else."""
+"""Readers of face data sets: raw files in, samples out, nothing else.
+
+A new one is a file with a `records.Source`, its line in `table.py`, and a test.
+"""

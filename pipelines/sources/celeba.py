@@ -25,8 +25,8 @@ from pipelines.sources.records import (
     Source,
     SourceSettings,
     finished,
-    packed,
     split_by_share,
+    unpacked,
 )
 
 Variant = Literal["in_the_wild", "aligned"]
@@ -53,13 +53,13 @@ def list_records(root: str, settings: SourceSettings, variant: Variant = "in_the
         try:
             points = landmarks.of(name)
             if settings.landmarks and name in boxes:
-                _check_inside(points, boxes[name])
+                _check_inside(unpacked(points), boxes[name])
             split = _split_of(name, identities, partition, settings.held_out)
         except RejectedSample as reason:
             rejected.append(Rejected(key, url, str(reason)))
             continue
         identity = identities.get(name, UNKNOWN_IDENTITY)
-        records.append(Photograph(key, split, url, identity, packed(points)))
+        records.append(Photograph(key, split, url, identity, points))
     notes = []
     if absent := sorted(set(landmarks.rows) - {storage.name_of(url) for url in pictures}):
         notes.append(
@@ -122,8 +122,8 @@ def _read_boxes(root: str) -> dict[str, tuple[float, ...]]:
     return {name: box for name, box in lists.read_boxes(url).items() if box[2] > 0 and box[3] > 0}
 
 
-def _check_inside(points: NDArray[np.float64], box: tuple[float, ...]) -> None:
-    column, row = points.mean(0)
+def _check_inside(points: NDArray[np.float64] | None, box: tuple[float, ...]) -> None:
+    column, row = np.mean(np.asarray(points), 0)
     left, top, width, height = box
     if not (left <= column <= left + width and top <= row <= top + height):
         raise RejectedSample("its landmarks lie outside the box in list_bbox_celeba: another face's")

@@ -26,7 +26,6 @@ from pipelines.sources.records import (
     SourceSample,
     SourceSettings,
     finished,
-    packed,
     read_picture,
     split_by_share,
     unpacked,
@@ -84,7 +83,7 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
         try:
             index, celeba_file = _names_of(stem, mapping, by_celeba_file)
             split = split_of(celeba_file, partition, identities, settings)
-            points = None if landmarks is None else landmarks.of(storage.name_of(url))
+            points = b"" if landmarks is None else landmarks.of(storage.name_of(url))
         except RejectedSample as reason:
             rejected.append(Rejected(key, url, str(reason)))
             continue
@@ -95,7 +94,7 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
             source=url,
             parts=tuple(sorted(parts.get(index, {}).items())),
             label_map=label_maps.get(index, ""),
-            landmarks=packed(points),
+            landmarks=points,
         )
         records.append(record)
     unlabelled = sum(not record.parts and not record.label_map for record in records)

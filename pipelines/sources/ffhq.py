@@ -75,7 +75,7 @@ def list_records(root: str, settings: SourceSettings, folder: str, size: int) ->
                 raise RejectedSample("expected a name like 00000.png, the picture's number")
             split, points = _annotated(int(stem), entries, size)
             if given is not None:
-                points = packed(given.of(image_id(storage.join(root, folder), url)))
+                points = given.of(image_id(storage.join(root, folder), url))
         except RejectedSample as reason:
             rejected.append(Rejected(key, url, str(reason)))
             continue
@@ -100,7 +100,7 @@ def _annotated(number: int, entries: Mapping[int, tuple[str, bytes]] | None, siz
     if number not in entries:
         raise RejectedSample(f"no entry in {ANNOTATIONS}")
     split, landmarks = entries[number]
-    points = np.frombuffer(landmarks, np.float64).reshape(68, 2)
+    points = np.asarray(unpacked(landmarks))
     return split, packed((points + 0.5) * (size / ANNOTATED_SIZE) - 0.5)
 
 

@@ -21,7 +21,6 @@ from pipelines.sources.records import (
     SourceSample,
     SourceSettings,
     finished,
-    packed,
     read_picture,
     split_by_share,
     unpacked,
@@ -68,7 +67,7 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
             if len(claims) + len(files) > 1:
                 both = " and ".join(map(storage.name_of, [*(entry.url for entry in claims), *files][:2]))
                 raise RejectedSample(f"its landmarks are in {both}; keep one of them")
-            points = packed(claims[0].of(name)) if claims else b""
+            points = claims[0].of(name) if claims else b""
         except RejectedSample as reason:
             rejected.append(Rejected(key, url, str(reason)))
             continue

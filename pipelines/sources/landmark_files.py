@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from facefill.errors import UserError
 from pipelines import storage
 from pipelines.sources import lists
-from pipelines.sources.records import RejectedSample, SourceSettings
+from pipelines.sources.records import RejectedSample, SourceSettings, packed
 
 Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LandmarkList:
-    """Rows of (landmarks, detected) by the name that the list gives a picture; url is for messages."""
+    """Rows of (packed landmarks, detected) by the list's name of a picture; url is for messages."""
 
     url: str
-    rows: Mapping[str, tuple[Points, bool]]
+    rows: Mapping[str, tuple[bytes, bool]]
     keep_undetected: bool = False
 
-    def of(self, name: str) -> Points:
-        """A picture's landmarks. Raises RejectedSample for one without a row, or without a face."""
+    def of(self, name: str) -> bytes:
+        """A picture's landmarks, packed. Raises RejectedSample for one without a row, or without a face."""
         if name not in self.rows:
             raise RejectedSample(f"no row in {storage.name_of(self.url)}")
         points, detected = self.rows[name]
@@ -46,8 +46,8 @@ def given_landmarks(settings: SourceSettings) -> LandmarkList | None:
     return LandmarkList(settings.landmarks, rows, settings.undetected == "keep")
 
 
-def read_dlib_xml(url: str) -> tuple[dict[str, Points], int]:
-    """File name -> (68, 2) of dlib's training XML, and how many pictures have several faces with 68 parts.
+def read_dlib_xml(url: str) -> tuple[dict[str, bytes], int]:
+    """File name -> packed (68, 2) of dlib's training XML, and how many pictures have several such faces.
 
     Of several faces the one with the largest box counts. dlib's pixels are 0-based. Raises UserError.
     """
@@ -67,7 +67,7 @@ def read_dlib_xml(url: str) -> tuple[dict[str, Points], int]:
         try:
             boxes.sort(key=lambda box: -float(box.get("width", "")) * float(box.get("height", "")))
             if boxes:
-                faces[name] = _parts_of(boxes[0])
+                faces[name] = packed(_parts_of(boxes[0]))
         except ValueError:
             raise UserError(f"{url}: {name}: parts 00 to 67 with whole x and y expected") from None
         several += len(boxes) > 1

@@ -20,7 +20,6 @@ from pipelines.sources.records import (
     Source,
     SourceSettings,
     finished,
-    packed,
     split_by_share,
 )
 
@@ -54,13 +53,13 @@ def list_records(root: str, settings: SourceSettings, subset: Subset) -> Listing
         try:
             if name is None:
                 raise RejectedSample("the file name is not PPP_SS_RR_CCc_LL, as Multi-PIE's are")
-            points = None if landmarks is None else landmarks.of(image_id(root, url))
+            points = b"" if landmarks is None else landmarks.of(image_id(root, url))
         except RejectedSample as reason:
             rejected.append(Rejected(key, url, str(reason)))
             continue
         person = name["person"]
         split = "test" if settings.split == "official" else split_by_share(person, settings.held_out)
-        records.append(Photograph(key, split, url, int(person), packed(points)))
+        records.append(Photograph(key, split, url, int(person), points))
     if not records and not rejected:
         raise UserError(f"{root}: none of {len(pictures)} pictures belongs to {subset} ({RULES[subset]})")
     notes = (

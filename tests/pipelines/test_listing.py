@@ -120,7 +120,7 @@ def test_a_csv_of_landmarks_reaches_every_source_that_takes_one(tmp_path, source
     write_csv(tmp_path / "data/points.csv", {name: (points, 1)})
     listing = listed(tmp_path, source, tmp_path / "data", landmarks="points.csv")
     assert [kept.key for kept in listing.records] == [record.key]
-    assert np.array_equal(listing.records[0].load().landmarks, points)
+    assert np.allclose(listing.records[0].load().landmarks, points)
     assert [r.reason for r in listing.rejected] == ["no row in points.csv"]
 
 
