@@ -34,7 +34,7 @@ from facefill.geometry.default_model import default_model
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.rasterizer import triangle_ids
 from facefill.geometry.reconstruction import Fit, fit_from_vector, fit_to_vector
-from facefill.samples import IMAGE_SIZE, collate, decode_sample, encode_sample
+from facefill.samples import IMAGE_SIZE, decode_sample, encode_sample
 from pipelines.project_uv import AT_ONCE, project
 
 MOST_MS, LEAST_LEAD = 3.4, 10.0
@@ -159,9 +159,9 @@ def single_fits(vectors: Tensor) -> list[Fit]:
 
 
 def decoded(stored: StoredFaces) -> Tensor:
-    """(N, 3, 256, 256) the pictures, as the pipeline reads them."""
+    """(N, 256, 256, 3) uint8 the pictures, as the pipeline reads them."""
     samples = [decode_sample(members, ("image", "landmarks")) for members in stored.members]
-    return collate([{**sample, "key": "", "seed": 0} for sample in samples])["image"]
+    return torch.from_numpy(np.stack([sample["image"] for sample in samples]))
 
 
 def encoded(maps: dict[str, Any]) -> list[dict[str, bytes]]:

@@ -17,10 +17,10 @@ import torch
 
 from facefill.errors import UserError
 from facefill.geometry.morphable_model import MorphableModel
-from facefill.geometry.reconstruction import fit_from_vector, reconstruct
-from facefill.geometry.texture import fill_hidden, unwrap
+from facefill.geometry.projection import project_photographs
+from facefill.geometry.reconstruction import fit_from_vector
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
-from facefill.samples import IMAGE_SIZE, collate, decode_sample, encode_sample
+from facefill.samples import decode_sample, encode_sample
 from pipelines import jobs, storage, tables
 from pipelines.fit import fit_tasks, one_thread
 from pipelines.manifest import Manifest, Rejected, Row, load_manifest
@@ -29,11 +29,8 @@ from pipelines.run_model import RunModel, default_run_model, load_run_model
 from pipelines.shard_reader import ShardReader
 from pipelines.shards import write_shard_set
 
-PROJECTION_FORMAT = 1  # counts up when the same input gives other bytes
-AT_ONCE = 16
-# Cosine to the camera below which a texel counts as hidden: there a pixel of misfit shows the background as
-# skin.
-LEAST_FACING = 0.15
+PROJECTION_FORMAT = 2  # counts up when the same input gives other bytes
+AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -123,10 +120,11 @@ def project_some(
             prepared[row.key] = Rejected(row.key, row.source, reason)
         else:
             readable.append((row, members))
-            samples.append({**sample, "key": row.key, "seed": 0})
+            samples.append(sample)
     if readable:
         vectors = torch.tensor([fits[row.key]["fit"] for row, _ in readable], dtype=torch.float32)
-        maps = project(collate(samples)["image"], vectors, model, atlas)
+        pictures = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
+        maps = project(pictures, vectors, model, atlas)
         for place, (row, members) in enumerate(readable):
             fields = {name: values[place] for name, values in maps.items()} | {"fit": vectors[place].numpy()}
             if row.landmarks == 68:
@@ -138,22 +136,15 @@ def project_some(
 
 
 def project(
-    image: torch.Tensor, vectors: torch.Tensor, model: MorphableModel, atlas: UVAtlas
+    photographs: torch.Tensor, vectors: torch.Tensor, model: MorphableModel, atlas: UVAtlas
 ) -> dict[str, Any]:
-    """Texture and albedo (N, 192, 256, 3) uint8, visibility (N, 192, 256) bool, landmarks (N, 68, 2) of fits.
-
-    Hidden texels are filled smoothly, so that JPEG keeps the visible ones clean to their border.
+    """Texture and albedo (N, 192, 256, 3) uint8, visibility (N, 192, 256) bool, landmarks (N, 68, 2) of fits
+    (N, 261) to photographs (N, 256, 256, 3) uint8.
     """
-    with torch.no_grad():
-        mesh = reconstruct(fit_from_vector(vectors), model, atlas, IMAGE_SIZE, IMAGE_SIZE)
-        texture, visible = unwrap(image, mesh.projected, model, atlas, mesh.fragments)
-        visible = visible * (mesh.uv_normals[:, 2:] > LEAST_FACING)
-        albedo = (texture / mesh.shading).clamp(0, 1)
-        both = fill_hidden(torch.cat([texture, albedo], 1), visible)
-    pictures = (both * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    maps = project_photographs(photographs, fit_from_vector(vectors), model, atlas)
     return {
-        "uv_texture": np.ascontiguousarray(pictures[..., :3]),
-        "uv_albedo": np.ascontiguousarray(pictures[..., 3:]),
-        "uv_visible": visible[:, 0].numpy() > 0,
-        "landmarks": mesh.projected[:, model.landmarks, :2].numpy(),
+        "uv_texture": maps.texture.numpy(),
+        "uv_albedo": maps.albedo.numpy(),
+        "uv_visible": maps.visible.numpy(),
+        "landmarks": maps.projected[:, model.landmarks, :2].numpy(),
     }

@@ -37,7 +37,8 @@ def compiled(loop: Callable[..., None]) -> Callable[..., None]:
     """The function as machine code that holds no interpreter lock; compiling takes a second, once a machine.
 
     Division by zero gives what it gives in numpy: a loop that may raise in its middle cannot run on several
-    numbers at once, which halves the z-buffer's speed. Nothing else is relaxed: no sum is reordered.
+    numbers at once, which halves the z-buffer's speed. Nothing else is relaxed: no sum is reordered. What is
+    compiled is kept until the loop's own file changes, so constants of other files go in as arguments.
     """
     import numba
 

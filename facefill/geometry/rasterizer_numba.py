@@ -8,6 +8,7 @@ compiler puts eight of them into one instruction; so do the rows of larger trian
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from facefill.geometry.compiled import compiled, for_images, images_of
@@ -30,14 +31,26 @@ def triangle_ids_numba(projected: Tensor, triangles: Tensor, height: int, width:
     positions, corners, keys = images_of(projected), triangles.contiguous().numpy(), images_of(ids.flatten(1))
 
     def draw(image: int) -> None:
-        places = np.empty(len(positions[image]), np.int64)
-        kept, number = np.empty(len(corners) + 1, np.int32), np.empty(1, np.int64)
-        compiled(snap_vertices)(positions[image], places)
-        compiled(select_triangles)(corners, places, height, width, kept, number)
-        compiled(fill_keys)(positions[image], corners, places, kept[: number[0]], height, width, keys[image])
+        draw_keys(positions[image], corners, height, width, keys[image])
+        compiled(ids_of_keys)(keys[image])
 
     for_images(draw, len(ids))
     return ids
+
+
+def draw_keys(
+    projected: NDArray[np.float32],  # (V, 3)
+    triangles: NDArray[np.int64],  # (F, 3)
+    height: int,
+    width: int,
+    keys: NDArray[np.int64],  # (H·W,), written
+) -> None:
+    """The key, depth | -id, of the nearest front-facing triangle at every pixel, EMPTY_KEY where none is."""
+    places = np.empty(len(projected), np.int64)
+    kept, number = np.empty(len(triangles) + 1, np.int32), np.empty(1, np.int64)
+    compiled(snap_vertices)(projected, places)
+    compiled(select_triangles)(triangles, places, height, width, kept, number)
+    compiled(fill_keys)(projected, triangles, places, kept[: number[0]], height, width, keys)
 
 
 def snap_vertices(projected: np.ndarray, places: np.ndarray) -> None:
@@ -94,9 +107,9 @@ def fill_keys(
     width: int,
     keys: np.ndarray,
 ) -> None:
-    """Write the ids of one image (H·W,) that the triangles `kept` leave; the winner has the largest key.
+    """Write the keys (H·W,) of one image, drawn from the triangles `kept`; the largest of a pixel wins.
 
-    A key is depth | -id as in the torch twin. Edge functions are whole numbers under 2^53, so float64 is
+    Keys are those of the torch twin. Edge functions are whole numbers under 2^53, so float64 is
     exact and their values at a pixel do not depend on where one starts to count.
     """
 
@@ -197,5 +210,17 @@ def fill_keys(
                             face,
                         )
                         line[lane] = max(line[lane], found)
+
+
+def ids_of_keys(keys: np.ndarray) -> None:
+    """Put the triangle ids in the place of their keys, -1 where the key is empty."""
     for pixel in range(len(keys)):
         keys[pixel] = -1 if keys[pixel] == EMPTY_KEY else LARGEST_ID - (keys[pixel] & LOW_HALF)
+
+
+def depths_of_keys(keys: np.ndarray, depth: np.ndarray) -> None:
+    """Write the depths that keys (H·W,) hold into (H·W,) float32, -inf where the key is empty."""
+    for pixel in range(len(keys)):
+        sortable = np.int32(keys[pixel] >> 32)
+        bits = sortable ^ ((sortable >> np.int32(31)) & np.int32(LARGEST_ID))
+        depth[pixel] = -np.inf if keys[pixel] == EMPTY_KEY else np.int32(bits).view(np.float32)

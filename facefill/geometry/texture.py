@@ -15,9 +15,10 @@ from facefill.geometry.shapes import check_shape
 from facefill.geometry.uv_atlas import UVAtlas
 
 # A texel is hidden where the z-buffer differs from its depth by more than this part of the model's height,
-# plus what the slope of its own surface explains over one pixel, capped at MAXIMUM_SLOPE of the height.
+# plus what the slope of its own surface explains over one pixel, capped at MAXIMUM_SLOPE of the height: a
+# higher cap lets the steep side of the nose through to the cheek beside it.
 DEPTH_TOLERANCE = 0.01
-MAXIMUM_SLOPE = 0.05
+MAXIMUM_SLOPE = 0.02
 SMALLEST_AREA = 1e-9  # square pixels
 
 
@@ -111,6 +112,10 @@ def fill_hidden(uv_map: Tensor, known: Tensor) -> Tensor:  # (N, C, H, W), (N or
     """
     check_shape("uv_map", uv_map, "N", "C", "H", "W")
     known = known.to(uv_map.dtype)
+    if may_run_compiled(uv_map, known):
+        from facefill.geometry.texture_numba import fill_hidden_numba
+
+        return fill_hidden_numba(uv_map, known)
     height, width = uv_map.shape[2:]
     if height == 1 and width == 1:
         return uv_map * known

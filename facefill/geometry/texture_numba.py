@@ -1,11 +1,12 @@
-"""The loop of `texture.locate` as machine code for the CPU: where each texel lies and whether it is
-visible."""
+"""The loops of `texture` as machine code for the CPU: where each texel lies and whether it is visible, and
+the filling of what is hidden."""
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from facefill.geometry.compiled import images_of, run_each
+from facefill.geometry.compiled import compiled, for_images, images_of, run_each
 from facefill.geometry.texture import DEPTH_TOLERANCE, MAXIMUM_SLOPE, SMALLEST_AREA
 
 
@@ -22,11 +23,16 @@ def locate_numba(
         vertices.numpy(),
         weights.numpy(),
         images_of(depth),
-        model_height,
+        depth_limits(model_height),
         images_of(position),
         images_of(visible),
     )
     return position, visible
+
+
+def depth_limits(model_height: float) -> NDArray[np.float32]:
+    """(3,) least tolerance of depth, most that a slope adds to it, smallest twice the area of a triangle."""
+    return np.array([DEPTH_TOLERANCE * model_height, MAXIMUM_SLOPE * model_height, SMALLEST_AREA], np.float32)
 
 
 def fill_texels(
@@ -34,14 +40,13 @@ def fill_texels(
     vertices: np.ndarray,
     weights: np.ndarray,
     depth: np.ndarray,
-    model_height: float,
+    limits: np.ndarray,  # (3,) of depth_limits
     position: np.ndarray,
     visible: np.ndarray,
 ) -> None:
     """Write the texels of one image; the formulas are those of `texture.locate`."""
     height, width = depth.shape
-    least = np.float32(model_height * DEPTH_TOLERANCE)
-    most = np.float32(model_height * MAXIMUM_SLOPE)
+    least, most, smallest_area = limits[0], limits[1], limits[2]
     for texel in range(vertices.shape[0]):
         first, second, third = vertices[texel, 0], vertices[texel, 1], vertices[texel, 2]
         u, v, w = weights[texel, 0], weights[texel, 1], weights[texel, 2]
@@ -57,7 +62,7 @@ def fill_texels(
         if not (inside and twice_area > 0):
             continue
         az, bz = projected[second, 2] - projected[first, 2], projected[third, 2] - projected[first, 2]
-        slope = (abs(ay * bz - by * az) + abs(bx * az - ax * bz)) / max(twice_area, np.float32(SMALLEST_AREA))
+        slope = (abs(ay * bz - by * az) + abs(bx * az - ax * bz)) / max(twice_area, smallest_area)
         tolerance = least + min(slope, most)
         left, top = min(int(column), width - 2), min(int(row), height - 2)
         seen = True
@@ -66,3 +71,89 @@ def fill_texels(
                 if abs(depth[y, x] - own_depth) > tolerance:
                     seen = False
         visible[texel] = seen
+
+
+def fill_hidden_numba(uv_map: Tensor, known: Tensor) -> Tensor:  # (N, C, H, W), (N or 1, 1, H, W)
+    """The map with its unknown texels filled, as `texture.fill_hidden` has it."""
+    filled = uv_map.detach().clone(memory_format=torch.contiguous_format)
+    planes, masks = images_of(filled), images_of(known[:, 0].float().expand(len(uv_map), -1, -1))
+    for_images(lambda image: fill_planes(planes[image], masks[image]), len(filled))
+    return filled
+
+
+def fill_planes(planes: NDArray[np.float32], known: NDArray[np.float32]) -> None:
+    """Fill planes (C, H, W) in place where `known` (H, W) is less than 1."""
+    channels, height, width = planes.shape
+    if height == 1 and width == 1:
+        planes *= known
+        return
+    coarse = np.empty((channels, -(-height // 2), -(-width // 2)), np.float32)
+    coarse_known = np.empty(coarse.shape[1:], np.float32)
+    compiled(shrink_planes)(planes, known, coarse, coarse_known)
+    fill_planes(coarse, coarse_known)
+    compiled(blend_planes)(coarse, known, planes)
+
+
+def shrink_planes(
+    planes: np.ndarray, known: np.ndarray, coarse: np.ndarray, coarse_known: np.ndarray
+) -> None:
+    """Write the means of the known over cells of two by two (fewer at an odd border), and where there are any."""
+    channels, height, width = planes.shape
+    pairs = width // 2
+    means = np.empty(coarse.shape[2], np.float32)
+    least, half = np.float32(1e-6), np.float32(0.5)
+    for row in range(coarse.shape[1]):
+        first, second = 2 * row, min(2 * row + 1, height - 1)  # at an odd border the same row twice
+        for cell in range(pairs):
+            upper = known[first, 2 * cell] + known[first, 2 * cell + 1]
+            weight = (upper + (known[second, 2 * cell] + known[second, 2 * cell + 1])) * np.float32(0.25)
+            means[cell] = weight
+        if width % 2:
+            means[pairs] = (known[first, width - 1] + known[second, width - 1]) * half
+        for cell in range(len(means)):
+            coarse_known[row, cell] = np.float32(1) if means[cell] > 0 else np.float32(0)
+        for channel in range(channels):
+            for cell in range(pairs):
+                left, right = 2 * cell, 2 * cell + 1
+                upper = planes[channel, first, left] * known[first, left]
+                upper += planes[channel, first, right] * known[first, right]
+                below = planes[channel, second, left] * known[second, left]
+                below += planes[channel, second, right] * known[second, right]
+                coarse[channel, row, cell] = (upper + below) * np.float32(0.25) / max(means[cell], least)
+            if width % 2:
+                upper = planes[channel, first, width - 1] * known[first, width - 1]
+                below = planes[channel, second, width - 1] * known[second, width - 1]
+                coarse[channel, row, pairs] = (upper + below) * half / max(means[pairs], least)
+
+
+def blend_planes(coarse: np.ndarray, known: np.ndarray, planes: np.ndarray) -> None:
+    """Put the bilinearly enlarged coarse planes where `known` is 0, a mixture where it is between 0 and 1."""
+    channels, height, width = planes.shape
+    rows, columns = coarse.shape[1:]
+    mixed, smooth = np.empty(columns, np.float32), np.empty(width, np.float32)
+    one, quarter, half = np.float32(1), np.float32(0.25), np.float32(0.5)
+    per_row, per_column = np.float32(rows / height), np.float32(columns / width)
+    for row in range(height):
+        place = max((np.float32(row) + half) * per_row - half, np.float32(0))
+        first = int(place)
+        second, low = min(first + 1, rows - 1), place - np.float32(first)
+        for channel in range(channels):
+            for cell in range(columns):
+                upper, below = coarse[channel, first, cell], coarse[channel, second, cell]
+                mixed[cell] = upper * (one - low) + below * low
+            if width == 2 * columns:
+                smooth[0], smooth[width - 1] = mixed[0], mixed[columns - 1]
+                for cell in range(columns - 1):
+                    here, there = mixed[cell], mixed[cell + 1]
+                    smooth[2 * cell + 1] = (one - quarter) * here + quarter * there
+                    smooth[2 * cell + 2] = quarter * here + (one - quarter) * there
+            else:
+                for column in range(width):
+                    across = max((np.float32(column) + half) * per_column - half, np.float32(0))
+                    left = int(across)
+                    right, share = min(left + 1, columns - 1), across - np.float32(left)
+                    smooth[column] = mixed[left] * (one - share) + mixed[right] * share
+            for column in range(width):
+                own, weight = planes[channel, row, column], known[row, column]
+                mixture = smooth[column] * (one - weight) + own * weight
+                planes[channel, row, column] = own if weight >= one else mixture

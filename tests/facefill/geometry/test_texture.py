@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from facefill.geometry import compiled
 from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.default_model import default_model
 from facefill.geometry.rasterizer import Fragments, rasterize
@@ -124,6 +125,66 @@ def test_the_far_cheek_of_a_turned_head_receives_nothing_from_the_nose():
         assert (uv_map[0, 0][distant] > 0.02).sum() == 0
         leaked += int(((visible[0, 0] == 0) & distant & atlas.face).sum())
     assert leaked > 1000
+
+
+def test_a_mark_on_the_nose_leaves_the_cheek_behind_it_as_it_was():
+    """Another colour on the nose alone may change no texel elsewhere: a far cheek that the nose covers is
+    hidden, not coloured by it."""
+    model = default_model()
+    atlas = build_atlas(model)
+    tip = model.uv[model.landmarks[30]]
+    rows, columns = torch.meshgrid(torch.arange(192.0), torch.arange(256.0), indexing="ij")
+    distance = torch.hypot(columns - tip[0], rows - tip[1])
+    camera = WeakPerspective(
+        torch.full((2,), 1e-3), torch.tensor([[0.0, 0.9, 0.0], [0.1, -0.9, 0.1]]), torch.full((2, 2), 112.0)
+    )
+    projected = project(model.mean.expand(2, -1, -1), camera)
+    fragments = rasterize(projected, model.triangles, SIZE, SIZE)
+    maps = []
+    for nose in (0.0, 1.0):
+        marked = torch.where(distance < 12, nose, 0.5).expand(2, 1, -1, -1)
+        maps.append(unwrap(render(marked, fragments, model), projected, model, atlas, fragments))
+    (dark, visible), (bright, _) = maps
+    changed = (bright - dark).abs() > 0
+    assert changed[:, 0, distance < 10].sum() > 200  # the nose itself is seen and changes
+    assert not (changed[:, 0] & (distance > 20)).any()
+    beside = atlas.face & (distance > 20) & (distance < 45)
+    assert (beside & (visible[:, 0] == 0)).sum() > 200  # much of what lies near the nose is hidden
+
+
+def test_a_hole_unwrapped_and_rendered_back_covers_the_same_visible_pixels():
+    model = default_model()
+    atlas = build_atlas(model)
+    for yaw in (0.0, -0.6):
+        camera = WeakPerspective(
+            torch.tensor([1e-3]), torch.tensor([[0.1, yaw, 0.05]]), torch.tensor([[112.2, 110.7]])
+        )
+        projected = project(model.mean[None], camera)
+        fragments = rasterize(projected, model.triangles, SIZE, SIZE)
+        hole = torch.zeros(1, 1, SIZE, SIZE)
+        hole[..., 90:140, 80:120] = 1
+        uv_hole, visible = unwrap(hole, projected, model, atlas, fragments)
+        back = render(uv_hole, fragments, model)
+        seen = render(visible, fragments, model) > 0.999
+        inside = (-torch.nn.functional.max_pool2d(-hole, 5, 1, 2)) > 0  # two pixels from the border
+        outside = torch.nn.functional.max_pool2d(hole, 5, 1, 2) == 0
+        assert (seen & inside).sum() > 800 and (seen & outside).sum() > 8000
+        assert back[seen & inside].min() > 0.999 and back[seen & outside].max() < 0.001
+        wrong = ((back > 0.5) != (hole > 0.5)) & seen
+        assert wrong.sum() < 0.02 * (seen & (hole > 0)).sum()
+
+
+@pytest.mark.parametrize("shape", [(192, 256), (7, 9), (3, 4), (1, 5), (6, 1), (1, 1)])
+def test_compiled_filling_agrees_with_torch(monkeypatch, shape):
+    generator = torch.Generator().manual_seed(1)
+    uv_map = torch.rand(2, 3, *shape, generator=generator)
+    known = (torch.rand(2, 1, *shape, generator=generator) > 0.7).float()
+    known[1] *= torch.rand(shape, generator=generator)  # half known ones too
+    filled = fill_hidden(uv_map, known)
+    one_mask = fill_hidden(uv_map, known[:1])
+    monkeypatch.setattr(compiled, "numba_is_importable", lambda: False)
+    torch.testing.assert_close(filled, fill_hidden(uv_map, known), atol=2e-6, rtol=0)
+    torch.testing.assert_close(one_mask, fill_hidden(uv_map, known[:1]), atol=2e-6, rtol=0)
 
 
 def test_what_lies_outside_the_image_is_not_visible():
