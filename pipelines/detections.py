@@ -192,7 +192,7 @@ def _detect(detector: Detector, name: str, record: SourceRecord, known: Detectio
 
 def _as_row(detection: Detection) -> dict[str, Any]:
     points = unpacked(detection.points)
-    flat = [] if points is None else points.ravel().tolist()
+    flat = [] if points is None else points.ravel().round(2).tolist()
     return {**vars(detection), "points": flat, "box": list(detection.box)}
 
 
