@@ -10,6 +10,7 @@ from tiny_releases import face_68
 from tiny_sources import write_csv, write_photograph
 
 from facefill.errors import UserError
+from pipelines import storage
 from pipelines.align import prepare
 from pipelines.loader import Loader
 from pipelines.shards import shard_dataset
@@ -214,6 +215,22 @@ def test_folders_named_as_splits_decide_else_the_name(tmp_path):
     assert splits.pop("web/test-x") == "test" and splits.pop("web/validation-deep-x") == "validation"
     counts = [list(splits.values()).count(split) for split in ("train", "validation", "test")]
     assert sum(counts) == 60 and 25 < counts[0] < 48 and min(counts) > 4
+
+
+def test_a_folder_on_remote_storage_is_the_same_listing(tmp_path):
+    write_photograph(tmp_path / "a/one.jpg")
+    (tmp_path / "a/one.txt").write_text(rows_of(POINTS))
+    write_photograph(tmp_path / "test/two.jpg")
+    write_csv(tmp_path / "landmarks.csv", {"test/two.jpg": (POINTS, 1)})
+    remote = "memory://folder-test/photos"
+    for file in storage.list_files(str(tmp_path)):
+        storage.write_bytes(storage.join(remote, file[len(str(tmp_path)) :]), storage.read_bytes(file))
+    here, there = listed(tmp_path), listed(remote)
+    assert there.notes == here.notes == () and not there.rejected
+    assert [(r.key, r.split, r.landmarks) for r in there.records] == [
+        (r.key, r.split, r.landmarks) for r in here.records
+    ]
+    assert np.array_equal(there.records[0].load().landmarks, here.records[0].load().landmarks)
 
 
 def test_an_empty_folder_is_named(tmp_path):
