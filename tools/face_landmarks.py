@@ -15,7 +15,7 @@ MIRROR_68 = np.array([
 ])
 # fmt: on
 # Where annotators put the points, not where the anatomy has its edges: the positions below take back the mean
-# distance, in the model frame, that remained between the fitted model and the points marked on 800 photographs.
+# distance, in the model frame, that remained between fitted model and points marked on 800 photographs.
 # The middle brow points are marked 3 to 4 mm nearer to the nose than equal steps along the ridge of the bone;
 # 32 and 34 are marked above the base of the nose, 33 below it.
 BROW = [(-0.566, 7.411), (-0.472, 7.446), (-0.367, 7.480), (-0.246, 7.466), (-0.125, 7.426)]

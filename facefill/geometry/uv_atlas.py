@@ -1,7 +1,7 @@
 """The UV atlas: which triangle covers each texel; 192 x 256, mirror-symmetric about column 127.5.
 
-Only the image-left half is rasterized; the other half is its mirror image texel by texel, so that flip_uv is
-the exact mirror map (the released map is off by one texel).
+Of a symmetric mesh only the image-left half is rasterized; the other half is its mirror image texel by texel,
+so that flip_uv is the exact mirror map (the released map is off by one texel).
 """
 
 from dataclasses import dataclass, fields
@@ -14,6 +14,9 @@ from torch import Tensor
 from facefill.geometry.mesh import mirror_triangles
 from facefill.geometry.morphable_model import UV_COLUMNS, UV_ROWS, MorphableModel
 from facefill.geometry.shapes import check_shape
+
+# A mesh whose halves are meshed differently may have a few vertices without a partner at the mirrored place.
+STRAY_VERTICES, STRAY_TEXELS = 0.01, 2.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class UVAtlas:
 def build_atlas(model: MorphableModel) -> UVAtlas:
     """Rasterize a model's texel coordinates.
 
-    Raises ValueError when the triangles or the texel coordinates are not mirror-symmetric.
+    Raises ValueError when the texel coordinates are not mirror-symmetric.
     """
     triangles, mirror = model.triangles.cpu().numpy(), model.mirror.cpu().numpy()
     return rasterize_atlas(model.uv.cpu().numpy().astype(np.float64), triangles, mirror)
@@ -43,25 +46,35 @@ def build_atlas(model: MorphableModel) -> UVAtlas:
 def rasterize_atlas(
     uv: NDArray[np.float64], triangles: NDArray[np.int64], mirror: NDArray[np.int64]
 ) -> UVAtlas:
-    """The atlas of uv (V, 2) [column, row], triangles (F, 3) and vertex partners (V,)."""
-    if not np.array_equal(uv[mirror], np.stack([UV_COLUMNS - 1 - uv[:, 0], uv[:, 1]], 1)):
+    """The atlas of uv (V, 2) [column, row], triangles (F, 3) and vertex partners (V,).
+
+    The right half is the mirror image of the left one, texel by texel and weight by weight. If the mesh is
+    not symmetric itself, both halves hold their own triangles, and a texel counts if its mirror image does.
+    """
+    off = np.abs(uv[mirror] - np.stack([UV_COLUMNS - 1 - uv[:, 0], uv[:, 1]], 1)).max(1)
+    if np.quantile(off, 1 - STRAY_VERTICES) > STRAY_TEXELS:
         raise ValueError("the texel coordinates are not mirror-symmetric about column 127.5")
-    partner = mirror_triangles(triangles, mirror)
-    triangle, barycentric = _cover_left_half(uv, triangles)
-    covered = triangle >= 0
-    vertices = np.where(covered[..., None], triangles[triangle], 0)
-    mirrored_triangle = np.where(covered, partner[triangle], -1)[:, ::-1]
-    mirrored_vertices = np.where(covered[..., None], triangles[partner[triangle]], 0)
-    # a partner may list its corners in another order: each takes the weight of the corner it mirrors
-    same = mirror[mirrored_vertices][..., :, None] == vertices[..., None, :]
-    mirrored_barycentric = (same * barycentric[..., None, :]).sum(-1)[:, ::-1]
-    texel_triangle = np.concatenate([triangle, mirrored_triangle], axis=1)
-    texel_vertices = np.concatenate([vertices, mirrored_vertices[:, ::-1]], axis=1)
-    weights = np.concatenate([barycentric, mirrored_barycentric], axis=1).astype(np.float32)
-    face = texel_triangle >= 0
-    return UVAtlas(
-        *(torch.from_numpy(a) for a in (texel_triangle, texel_vertices, weights * face[..., None], face))
-    )
+    half = UV_COLUMNS // 2
+    partner = _partners(triangles, mirror)
+    if partner is None or off.any():
+        triangle, barycentric = _cover(uv, triangles, UV_COLUMNS)
+        triangle = np.where(triangle[:, ::-1] >= 0, triangle, -1)
+        corners = triangles[triangle]
+    else:
+        triangle, barycentric = _cover(uv, triangles, half)
+        corners = triangles[triangle]
+        mirrored_corners = triangles[partner[triangle]]
+        # a partner may list its corners in another order: each takes the weight of the corner it mirrors
+        same = mirror[mirrored_corners][..., :, None] == corners[..., None, :]
+        mirrored_barycentric = (same * barycentric[..., None, :]).sum(-1)
+        mirrored = np.where(triangle >= 0, partner[triangle], -1)
+        triangle = np.concatenate([triangle, mirrored[:, ::-1]], axis=1)
+        corners = np.concatenate([corners, mirrored_corners[:, ::-1]], axis=1)
+        barycentric = np.concatenate([barycentric, mirrored_barycentric[:, ::-1]], axis=1)
+    face = triangle >= 0
+    corners = np.where(face[..., None], corners, 0)
+    weights = barycentric.astype(np.float32) * face[..., None]
+    return UVAtlas(*(torch.from_numpy(array) for array in (triangle, corners, weights, face)))
 
 
 def uv_from_vertices(values: Tensor, atlas: UVAtlas) -> Tensor:
@@ -85,14 +98,23 @@ def flip_uv(uv_map: Tensor) -> Tensor:
     return torch.flip(uv_map, (-1,))
 
 
-def _cover_left_half(
-    uv: NDArray[np.float64], triangles: NDArray[np.int64]
+def _partners(triangles: NDArray[np.int64], mirror: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Mirror image (F,) of each triangle, None where the mesh lacks one."""
+    try:
+        return mirror_triangles(triangles, mirror)
+    except ValueError:
+        return None
+
+
+def _cover(
+    uv: NDArray[np.float64], triangles: NDArray[np.int64], columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Triangle (192, 128), weights (192, 128, 3) of the image-left texels; the lowest id wins on an edge."""
+    """Triangle (192, columns), weights (192, columns, 3) of the first columns; the lowest id wins on an
+    edge."""
     corners = uv[triangles]
     low = np.ceil(corners.min(1)).astype(np.int64)
     high = np.floor(corners.max(1)).astype(np.int64)
-    low, high = np.maximum(low, 0), np.minimum(high, [UV_COLUMNS // 2 - 1, UV_ROWS - 1])
+    low, high = np.maximum(low, 0), np.minimum(high, [columns - 1, UV_ROWS - 1])
     size = np.maximum(high - low + 1, 0)
     count = size[:, 0] * size[:, 1]
     candidate = np.repeat(np.arange(len(triangles)), count)
@@ -102,10 +124,10 @@ def _cover_left_half(
     weights = _barycentric(np.stack([column, row], 1).astype(np.float64), corners[candidate])
     inside = (weights >= 0).all(1)
     candidate, column, row, weights = candidate[inside], column[inside], row[inside], weights[inside]
-    triangle = np.full((UV_ROWS, UV_COLUMNS // 2), -1, dtype=np.int64)
-    barycentric = np.zeros((UV_ROWS, UV_COLUMNS // 2, 3))
+    triangle = np.full((UV_ROWS, columns), -1, dtype=np.int64)
+    barycentric = np.zeros((UV_ROWS, columns, 3))
     # candidates ascend, so the first of each texel is the lowest id
-    texel, first = np.unique(row * (UV_COLUMNS // 2) + column, return_index=True)
+    texel, first = np.unique(row * columns + column, return_index=True)
     triangle.reshape(-1)[texel] = candidate[first]
     barycentric.reshape(-1, 3)[texel] = weights[first]
     return triangle, barycentric

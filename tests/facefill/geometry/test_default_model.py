@@ -277,7 +277,7 @@ def test_the_model_is_the_one_that_weights_and_fits_were_made_for(model: Morphab
     assert geometry.hexdigest() == GEOMETRY
 
 
-GEOMETRY = "24486e8e67784c85ce3f77fd699d2baa9bcb2a496ce327272608b5de783df510"
+GEOMETRY = "e557323b06666d5df2cd13ddb908e5b0cabb9d530ef1e04a7f074968c15c13bc"
 
 
 def test_the_asset_has_no_pickle_and_stays_small() -> None:

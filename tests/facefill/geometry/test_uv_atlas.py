@@ -51,7 +51,7 @@ def test_weights_are_convex_and_empty_texels_are_marked(atlas: UVAtlas) -> None:
     torch.testing.assert_close(weights.sum(-1), atlas.face.float())
     assert torch.equal(atlas.texel_triangle >= 0, atlas.face)
     assert (atlas.texel_vertices[~atlas.face] == 0).all()
-    assert 0.60 < atlas.face.float().mean() < 0.68
+    assert 0.68 < atlas.face.float().mean() < 0.72
 
 
 def test_an_even_vertex_field_maps_to_an_even_map(model: MorphableModel, atlas: UVAtlas) -> None:
@@ -73,7 +73,7 @@ def test_the_mouth_is_the_one_hole(atlas: UVAtlas) -> None:
         outside = grown
     rows, columns = torch.nonzero(empty & ~outside, as_tuple=True)
     assert len(rows) > 100
-    assert rows.min() > 105 and rows.max() < 130
+    assert rows.min() > 130 and rows.max() < 145
     assert columns.min() + columns.max() == 255
 
 
@@ -84,7 +84,7 @@ def test_to_moves_every_tensor(atlas: UVAtlas) -> None:
 
 def test_lopsided_coordinates_are_refused(model: MorphableModel) -> None:
     uv = model.uv.double().numpy().copy()
-    uv[0, 0] += 1
+    uv[:, 0] += 1.5
     with pytest.raises(ValueError, match=r"column 127\.5"):
         rasterize_atlas(uv, model.triangles.numpy(), model.mirror.numpy())
 
