@@ -41,17 +41,19 @@ def symmetric_already(
 def symmetric_remesh(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> SymmetricMesh:
     """The new mesh of points (V, 3), whose middle plane is x = 0, and triangles (F, 3)."""
     corners, weights, half, on_plane = _left_half(points, triangles)
-    placed = np.einsum("kj,kjc->kc", weights, points[corners])
-    off_plane = np.flatnonzero(~on_plane)
-    other_corners, other_weights = _nearest_on_surface(
-        placed[off_plane] * [-1.0, 1.0, 1.0], points, triangles
-    )
-    mirror = np.arange(len(corners) + len(off_plane))
-    mirror[off_plane] = len(corners) + np.arange(len(off_plane))
-    mirror[len(corners) :] = off_plane
+    goals = np.einsum("kj,kjc->kc", weights, points[corners]) * [-1.0, 1.0, 1.0]
+    other_corners, other_weights = _nearest_on_surface(goals, points, triangles)
+    # where the other side ends earlier, several vertices would share one point of its border
+    beyond = _on_border(other_corners, other_weights, triangles) & ~on_plane
+    used, half = np.unique(half[~beyond[half].any(1)], return_inverse=True)
+    half = half.reshape(-1, 3)
+    off_plane = np.flatnonzero(~on_plane[used])
+    mirror = np.arange(len(used) + len(off_plane))
+    mirror[off_plane] = len(used) + np.arange(len(off_plane))
+    mirror[len(used) :] = off_plane
     return SymmetricMesh(
-        corners=np.concatenate([corners, other_corners]),
-        weights=np.concatenate([weights, other_weights]),
+        corners=np.concatenate([corners[used], other_corners[used[off_plane]]]),
+        weights=np.concatenate([weights[used], other_weights[used[off_plane]]]),
         triangles=np.concatenate([half, mirror[half][:, ::-1]]),
         mirror=mirror,
     )
@@ -95,6 +97,22 @@ def _left_half(
         half.reshape(-1, 3),
         on_plane[used],
     )
+
+
+def _on_border(
+    corners: NDArray[np.int64], weights: NDArray[np.float64], triangles: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which points, corners (n, 3) and weights (n, 3), lie on a side that only one triangle has."""
+    count = int(triangles.max()) + 1
+    sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    forward, backward = sides[:, 0] * count + sides[:, 1], sides[:, 1] * count + sides[:, 0]
+    lonely = np.sort(sides[~np.isin(forward, backward)], 1)
+    border = np.zeros(len(corners), dtype=bool)
+    for apex in range(3):
+        side = np.sort(corners[:, [(apex + 1) % 3, (apex + 2) % 3]], 1)
+        on_side = weights[:, apex] == 0
+        border |= on_side & np.isin(side[:, 0] * count + side[:, 1], lonely[:, 0] * count + lonely[:, 1])
+    return border
 
 
 def _nearest_on_surface(
