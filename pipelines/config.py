@@ -49,14 +49,14 @@ class SynthesisConfig:
 class DatasetConfig:
     """One dataset in its released layout.
 
-    root: folder or URL; empty takes the synthesized one of the same source. landmarks: URL of a csv with 68
-    points per picture. undetected: what to do with its rows marked as guessed. split: the official partition,
-    or by identity, where `held_out` is the share of identities (or of files, where identities are unknown)
-    kept for validation and for test each. ground_truth: name of the morphable model that the dataset's own
-    coefficients belong to (300W-3D's: bfm2009); they are taken where that is the model in use, else the faces
-    are fitted. celeba: CelebA's own folder, from which CelebAMask-HQ takes partition and identities. fit:
-    whether its faces are fitted and projected. detect: find the face and 68 landmarks of every picture that
-    has none (needs `facefill[landmarks]`).
+    source: a name in `sources/table.py`. root: folder or URL; empty takes the synthesized one of that source.
+    landmarks: URL of a csv with 68 points per picture. undetected: what to do with its rows marked as
+    guessed. split: the official partition, or by identity, where `held_out` is the share of identities (or of
+    files, where identities are unknown) kept for validation and for test each. ground_truth: name of the
+    morphable model that the dataset's own coefficients belong to (300W-3D's: bfm2009); they are taken where
+    that is the model in use, else the faces are fitted. celeba: CelebA's own folder, from which CelebAMask-HQ
+    takes partition and identities. fit: whether its faces are fitted and projected. detect: find the face and
+    68 landmarks of every picture that has none (needs `facefill[landmarks]`).
     """
 
     name: str

@@ -17,7 +17,6 @@ from pipelines.shards import shard_dataset
 from pipelines.sources.folder import list_records
 from pipelines.sources.records import RejectedSample, SourceSettings
 
-SETTINGS = SourceSettings("web")
 POINTS = face_68((80, 100), 40)
 
 
