@@ -63,11 +63,12 @@ class ThreeHundredWRecord:
             height = decode_photograph(picture, storage.name_of(self.source)).shape[0]
         except UserError as error:
             raise RejectedSample(str(error)) from None
-        landmarks: NDArray[np.float64] | None = landmarks_of(fields)
+        landmarks, parameters = landmarks_of(fields), parameters_of(fields, height)
         if self.turned_from and np.array_equal(landmarks, landmarks_of(_read_mat(self.turned_from))):
-            points = _read_mat(self.own_points) if self.own_points else None
-            landmarks = None if points is None else _numbers(points, "pts_2d", (68, 2)) - 1
-        return SourceSample(picture, landmarks, parameters=parameters_of(fields, height))
+            if not self.own_points:
+                return SourceSample(picture, None, parameters=parameters)
+            landmarks = _numbers(_read_mat(self.own_points), "pts_2d", (68, 2)) - 1
+        return SourceSample(picture, landmarks, parameters=parameters)
 
 
 def list_records(root: str, settings: SourceSettings) -> Listing:
