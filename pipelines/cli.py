@@ -125,7 +125,8 @@ def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--landmarks",
         type=Path,
-        help="text file with 5 or 68 lines `x y`; not needed for CelebA-aligned pictures",
+        help="text file with 5 or 68 lines `x y`; not needed for CelebA-aligned pictures, "
+        "nor with facefill[landmarks] installed, which finds the face",
     )
     parser.add_argument(
         "--weights",

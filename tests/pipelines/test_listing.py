@@ -130,6 +130,8 @@ def test_textures_are_not_fitted(tmp_path):
         UserError, match="uv_textures has no photographs that could be fitted; set fit: false"
     ):
         listed(tmp_path, "uv_textures", tmp_path / "data")
+    with pytest.raises(UserError, match="uv_textures has no photographs to find faces in; set detect: false"):
+        listed(tmp_path, "uv_textures", tmp_path / "data", fit=False, detect=True)
 
 
 @pytest.mark.parametrize(
