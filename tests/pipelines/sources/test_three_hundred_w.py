@@ -177,3 +177,20 @@ def test_uint8_coefficients_of_a_genuine_file_are_numbers(realdata):
     fields = scipy.io.loadmat(realdata / "aflw2000_3d/AFLW2000/image00516.mat")
     assert fields["Exp_Para"].dtype == np.uint8
     assert (parameters_of(fields, 450)[199:228] == 0).all()
+
+
+def test_300w_3d_names_without_their_subset_do_not_meet_and_capitals_are_read(tmp_path):
+    root = write_300w(tmp_path, names=("image_003_1", "AFW_2_1_0"))
+    (root / "IBUG").mkdir()
+    for ending, new in (("jpg", "JPG"), ("mat", "MAT")):
+        (root / f"AFW/AFW_2_1_0.{ending}").rename(root / f"AFW/AFW_2_1_0.{new}")
+        (root / f"IBUG/image_003_1.{ending}").write_bytes((root / f"AFW/image_003_1.{ending}").read_bytes())
+    (root / "IBUG/image_004_1.mat").write_bytes(b"")
+    listing = list_records(str(root), DEFAULT)
+    assert [record.key for record in listing.records] == [
+        "300w_3d/AFW_2_1_0",
+        "300w_3d/AFW_image_003_1",
+        "300w_3d/IBUG_image_003_1",
+    ]
+    assert listing.records[0].load().landmarks.shape == (68, 2)
+    assert any("1 .mat files have no picture, first image_004_1.mat" in note for note in listing.notes)
