@@ -124,16 +124,21 @@ def read_weights(folder: str) -> dict[str, dict[str, Tensor]]:
 
     Raises UserError where the card or a file is missing or damaged.
     """
-    try:
-        text = storage.read_text(storage.join(folder, "card.json"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder}: no trained weights here (card.json is missing): train that stage first"
-        ) from None
-    card = decode_card(text, storage.join(folder, "card.json"))
+    card = read_card(folder)
     networks = {}
     for network in card["networks"]:
         url = storage.join(folder, f"{network}.safetensors")
         content = storage.read_bytes(url) if storage.exists(url) else b""
         networks[network] = checked_state(content, card, network, url)
     return networks
+
+
+def read_card(folder: str) -> dict[str, Any]:
+    """What `publish_weights` said of a weights folder. Raises UserError where there is no card."""
+    url = storage.join(folder, "card.json")
+    try:
+        return decode_card(storage.read_text(url), url)
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: no trained weights here (card.json is missing): train that stage first"
+        ) from None

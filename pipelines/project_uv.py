@@ -64,7 +64,7 @@ def project_dataset(
         checked_table = task.table, storage.sha256(task.table)
         items = tuple(ProjectItem(row, *checked_table) for row in task.rows)
         slices.append(Slice(name, task.rows[0].split, items))
-    config = {"projection": PROJECTION_FORMAT, "model": model.checksum}
+    config = {"projection": PROJECTION_FORMAT, "model": model.checksum, "model_name": model.name}
     without_rows = replace(manifest, rows=(), shards=(), rejected=())
     return write_shard_set(
         folder,

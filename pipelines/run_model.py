@@ -6,6 +6,7 @@ The default model is built by each machine for itself. Any other is published be
 
 import functools
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,3 +105,13 @@ def load_run_model(run_model: RunModel) -> MorphableModel:
             "the same command writes it again"
         )
     return model
+
+
+def check_made_with(model: RunModel, made_with: Mapping[str, str], what: str) -> None:
+    """Raise UserError unless something was made with `model`, by the name and the checksum noted there."""
+    if made_with["checksum"] != model.checksum:
+        other = f"{made_with['name']} ({made_with['checksum'][:12]})"
+        raise UserError(
+            f"{what} with morphable model {other}, and this run's is {model}: use the matching model, or make "
+            "it again"
+        )

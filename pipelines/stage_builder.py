@@ -12,10 +12,10 @@ from facefill.stages import Assets, Batch, Stage, State, build_stage
 from facefill.stages.inpaint import InpaintStage
 from facefill.stages.morphable import MorphableStage
 from facefill.stages.segment import SegmentStage
-from pipelines.checkpoints import read_weights
+from pipelines.checkpoints import read_card, read_weights
 from pipelines.loader import Loader
-from pipelines.manifest import load_manifest
-from pipelines.run_model import load_run_model
+from pipelines.manifest import Manifest, load_manifest
+from pipelines.run_model import RunModel, check_made_with, load_run_model
 from pipelines.train_job import TrainJob
 
 CONFIG_OF: dict[str, type[StageConfig]] = {
@@ -42,6 +42,7 @@ def build(
     model = load_run_model(job.model)
     parents: dict[str, State] = {}
     for folder in job.parents.values():
+        check_made_with(job.model, read_card(folder)["model"], f"{folder}: trained")
         parents |= read_weights(folder)
     torch.manual_seed(job.seed)
     return build_stage(job.stage, config, Assets(model, build_atlas(model), parents), device, synchronize)
@@ -66,7 +67,7 @@ class SplitBatches:
 def open_loader(job: TrainJob, split: str, rank: int, world_size: int) -> SplitBatches:
     """The rank's part of the job's data, with the fields that the stage asks for."""
     loader = Loader(
-        [load_manifest(folder) for folder in job.data],
+        [projected_with(job.model, folder) for folder in job.data],
         job.batch_size // world_size,
         seed=job.seed,
         split=split,
@@ -76,3 +77,12 @@ def open_loader(job: TrainJob, split: str, rank: int, world_size: int) -> SplitB
         threads=job.loader_threads,
     )
     return SplitBatches(loader, training=split == job.train_split)
+
+
+def projected_with(model: RunModel, folder: str) -> Manifest:
+    """The manifest of a shard set. Raises UserError if its UV maps were made with another model."""
+    manifest = load_manifest(folder)
+    if "model" in manifest.config:  # shards of plain pictures know no model
+        made_with = {"name": manifest.config["model_name"], "checksum": manifest.config["model"]}
+        check_made_with(model, made_with, f"{folder}: projected")
+    return manifest

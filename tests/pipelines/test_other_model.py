@@ -8,18 +8,24 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from facefill.errors import UserError
 from facefill.geometry.morphable_model import checksum, save_model
+from facefill.stages import alone
 from pipelines.cli import main
 from pipelines.config import ModelConfig
+from pipelines.config_file import load_config
 from pipelines.fit import fit_dataset
 from pipelines.fit_sheet import write_fit_sheet
-from pipelines.run_model import publish_model
+from pipelines.run_model import default_run_model, publish_model
 from pipelines.shards import shard_dataset
 from pipelines.sources.records import SourceSettings
 from pipelines.sources.three_hundred_w import list_records
+from pipelines.stage_builder import build, open_loader
 from pipelines.tables import read_table
+from pipelines.training import job_of
 from tests.support.other_model import IDENTITIES, other_model, write_drawn_300w
 from tests.support.tiny_run import tiny_tree
 
@@ -99,6 +105,16 @@ def test_its_weights_complete_a_photograph_and_need_their_own_model(
         (tmp_path / "copied").rename(run / "weights")
     found, as_given = ((tmp_path / out / "completed.png").read_bytes() for out in ("found", "given"))
     assert found == as_given and not (tmp_path / "lost").exists()
+
+
+def test_data_and_networks_of_another_model_are_refused_by_both_names(config: Path) -> None:
+    default = default_run_model()
+    job = job_of(load_config(str(config), []), "inpaint", default, "0" * 64)
+    names = rf"with morphable model ict-like \(.*this run's is facefill-head-cc0 \({default.checksum[:12]}"
+    with pytest.raises(UserError, match=f"uv/drawn: projected {names}"):
+        open_loader(job, "train", 0, 1)
+    with pytest.raises(UserError, match=f"weights/morphable: trained {names}"):
+        build(job, torch.device("cpu"), alone)
 
 
 def test_another_model_is_refused_where_stages_are_trained_and_fitted_anew_where_not(
