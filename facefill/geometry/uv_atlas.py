@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facefill.geometry.compiled import may_run_loops
 from facefill.geometry.mesh import mirror_triangles
 from facefill.geometry.morphable_model import UV_COLUMNS, UV_ROWS, MorphableModel
 from facefill.geometry.shapes import check_shape
@@ -80,6 +81,10 @@ def rasterize_atlas(
 def uv_from_vertices(values: Tensor, atlas: UVAtlas) -> Tensor:
     """Vertex values (N, V, C) -> UV maps (N, C, 192, 256), barycentric, 0 where the atlas is empty."""
     check_shape("values", values, "N", "V", "C")
+    if may_run_loops(values):
+        from facefill.geometry.mesh_numba import uv_from_vertices_numba
+
+        return uv_from_vertices_numba(values, atlas.texel_vertices, atlas.texel_barycentric, atlas.face)
     count, vertex_count, channels = values.shape
     texels = torch.nonzero(atlas.face.flatten())[:, 0]
     corners = atlas.texel_vertices.view(-1, 3)[texels]
@@ -106,11 +111,13 @@ def _partners(triangles: NDArray[np.int64], mirror: NDArray[np.int64]) -> NDArra
         return None
 
 
-def _cover(
-    uv: NDArray[np.float64], triangles: NDArray[np.int64], columns: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Triangle (192, columns), weights (192, columns, 3) of the first columns; the lowest id wins on an
-    edge."""
+def texels_inside(
+    uv: NDArray[np.float64], triangles: NDArray[np.int64], columns: int = UV_COLUMNS
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """The texels of the first columns that lie in or on each triangle, one row for each pair.
+
+    Triangle (n,) ascending, texel (n, 2) [column, row], barycentric weights (n, 3).
+    """
     corners = uv[triangles]
     low = np.ceil(corners.min(1)).astype(np.int64)
     high = np.floor(corners.max(1)).astype(np.int64)
@@ -121,15 +128,23 @@ def _cover(
     within = np.arange(len(candidate)) - np.repeat(np.cumsum(count) - count, count)
     column = low[candidate, 0] + within % size[candidate, 0]
     row = low[candidate, 1] + within // size[candidate, 0]
-    weights = _barycentric(np.stack([column, row], 1).astype(np.float64), corners[candidate])
+    texel = np.stack([column, row], 1)
+    weights = _barycentric(texel.astype(np.float64), corners[candidate])
     inside = (weights >= 0).all(1)
-    candidate, column, row, weights = candidate[inside], column[inside], row[inside], weights[inside]
+    return candidate[inside], texel[inside], weights[inside]
+
+
+def _cover(
+    uv: NDArray[np.float64], triangles: NDArray[np.int64], columns: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Triangle (192, columns), weights (192, columns, 3); the lowest id wins on an edge."""
+    candidate, texel, weights = texels_inside(uv, triangles, columns)
     triangle = np.full((UV_ROWS, columns), -1, dtype=np.int64)
     barycentric = np.zeros((UV_ROWS, columns, 3))
-    # candidates ascend, so the first of each texel is the lowest id
-    texel, first = np.unique(row * columns + column, return_index=True)
-    triangle.reshape(-1)[texel] = candidate[first]
-    barycentric.reshape(-1, 3)[texel] = weights[first]
+    # triangles ascend, so the first of each texel is the lowest id
+    place, first = np.unique(texel[:, 1] * columns + texel[:, 0], return_index=True)
+    triangle.reshape(-1)[place] = candidate[first]
+    barycentric.reshape(-1, 3)[place] = weights[first]
     return triangle, barycentric
 
 
