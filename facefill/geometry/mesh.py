@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facefill.geometry.compiled import may_run_loops
 from facefill.geometry.shapes import check_shape
 
 
@@ -16,6 +17,10 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     agree to the last bit. A vertex without area gets the zero vector.
     """
     check_shape("vertices", vertices, "N", "V", 3)
+    if may_run_loops(vertices):
+        from facefill.geometry.mesh_numba import vertex_normals_numba
+
+        return vertex_normals_numba(vertices, triangles)
     count, vertex_count, _ = vertices.shape
     # One row per vertex with all meshes of the batch side by side: gathers copy long rows.
     rows = vertices.transpose(0, 1).reshape(vertex_count, -1)

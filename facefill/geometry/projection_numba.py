@@ -71,7 +71,7 @@ def project_numba(
 def fill_normals(
     vertices: np.ndarray, triangles: np.ndarray, rotation: np.ndarray, normals: np.ndarray
 ) -> None:
-    """Write unit normals (V, 3) in the camera frame, the twin of `vertex_normals`; `normals` comes as zeros."""
+    """Write unit normals (V, 3) in the camera frame, as `vertex_normals` has them, into an array of zeros."""
     for face in range(len(triangles)):
         a, b, c = np.uint64(triangles[face, 0]), np.uint64(triangles[face, 1]), np.uint64(triangles[face, 2])
         ux, uy, uz = (

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from facefill.geometry.compiled import may_run_loops
 from facefill.geometry.shapes import check_shape
 
 # Shading is clamped below here, so that albedo = texture / shading stays bounded. The released code clamps at
@@ -58,6 +59,10 @@ def shade_maps(normals: Tensor, illumination: Tensor) -> Tensor:  # (N, 3, H, W)
     """(N, 3, H, W) the same for normals that come as maps."""
     check_shape("normals", normals, "N", 3, "H", "W")
     check_shape("illumination", illumination, len(normals), 3, 9)
+    if may_run_loops(normals, illumination):
+        from facefill.geometry.shading_numba import shade_maps_numba
+
+        return shade_maps_numba(normals, illumination)
     shading = torch.bmm(illumination, sh_basis(normals, dim=1).flatten(2))
     return shading.view(normals.shape).clamp_min(MINIMUM_SHADING)
 

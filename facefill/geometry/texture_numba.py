@@ -97,7 +97,7 @@ def fill_planes(planes: NDArray[np.float32], known: NDArray[np.float32]) -> None
 def shrink_planes(
     planes: np.ndarray, known: np.ndarray, coarse: np.ndarray, coarse_known: np.ndarray
 ) -> None:
-    """Write the means of the known over cells of two by two (fewer at an odd border), and where there are any."""
+    """Write the means of the known over cells of two by two, fewer at an odd border, and where some are."""
     channels, height, width = planes.shape
     pairs = width // 2
     means = np.empty(coarse.shape[2], np.float32)

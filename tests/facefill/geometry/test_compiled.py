@@ -1,5 +1,7 @@
 """Compiled loops against their twins in torch, and when each of the two is used."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -7,10 +9,13 @@ from facefill.geometry import compiled
 from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.compiled import may_run_compiled
 from facefill.geometry.fragments_numba import fragments_numba, interpolate_numba
+from facefill.geometry.mesh import vertex_normals
 from facefill.geometry.rasterizer import Fragments, fragments_from_ids, interpolate, rasterize, triangle_ids
 from facefill.geometry.rasterizer_numba import triangle_ids_numba
+from facefill.geometry.spherical_harmonics import shade_maps
 from facefill.geometry.texture import locate
 from facefill.geometry.texture_numba import locate_numba
+from facefill.geometry.uv_atlas import uv_from_vertices
 from tests.support.small_model import small_model_and_atlas
 
 SIZE = 80
@@ -90,6 +95,51 @@ def test_gradients_of_a_sliver_agree_with_torch(monkeypatch):
         without_numba(monkeypatch)
     assert results[0].isfinite().all() and results[1][1, :, 2].sum() == pytest.approx(6)
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-2)
+
+
+def looks(name: str) -> tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, ...]]:
+    """A differentiable step of the geometry and what goes into it."""
+    model, atlas = small_model_and_atlas()
+    generator = torch.Generator().manual_seed(0)
+    vertices = model.mean * (1 + 0.05 * torch.randn(2, *model.mean.shape, generator=generator))
+    maps = torch.nn.functional.normalize(torch.randn(2, 3, 19, 33, generator=generator), dim=1)
+    maps[..., :5] = 0
+    steps = {
+        "normals": (lambda v: vertex_normals(v, model.triangles), (vertices,)),
+        "maps": (
+            lambda v: uv_from_vertices(v, atlas),
+            (torch.randn(2, len(model.mean), 4, generator=generator),),
+        ),
+        "shading": (shade_maps, (maps, torch.randn(2, 3, 9, generator=generator))),
+    }
+    return steps[name]
+
+
+def with_gradients(step: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """What a step gives, and the gradients of a random sum of it by its inputs."""
+    leaves = [value.clone().requires_grad_() for value in inputs]
+    made = step(*leaves)
+    made.backward(torch.randn(made.shape, generator=torch.Generator().manual_seed(1)).to(made))
+    return [made.detach(), *(leaf.grad for leaf in leaves)]
+
+
+@pytest.mark.parametrize("name", ["normals", "maps", "shading"])
+def test_steps_and_their_gradients_agree_with_torch_and_two_runs_to_the_last_bit(monkeypatch, name):
+    found, again = with_gradients(*looks(name)), with_gradients(*looks(name))
+    without_numba(monkeypatch)
+    step, inputs = looks(name)
+    for own, repeated, expected in zip(found, again, with_gradients(step, inputs), strict=True):
+        assert torch.equal(own, repeated)
+        assert expected.norm() > 0 and (own - expected).norm() < 2e-6 * expected.norm()
+    exact = with_gradients(step, tuple(value.double() for value in inputs))
+    assert all((own - true).norm() < 2e-5 * true.norm() for own, true in zip(found, exact, strict=True))
+
+
+@pytest.mark.parametrize("name", ["normals", "maps", "shading"])
+def test_gradients_of_the_torch_twins_in_float64(name):
+    step, inputs = looks(name)
+    doubles = tuple(value.double().requires_grad_() for value in inputs)
+    assert torch.autograd.gradcheck(step, doubles, fast_mode=True)
 
 
 def test_texels_agree_with_torch():
