@@ -55,8 +55,8 @@ class DatasetConfig:
     files, where identities are unknown) kept for validation and for test each. ground_truth: name of the
     morphable model that the dataset's own coefficients belong to (300W-3D's: bfm2009); they are taken where
     that is the model in use, else the faces are fitted. celeba: CelebA's own folder, from which CelebAMask-HQ
-    takes partition and identities. fit: whether its faces are fitted and projected. detect: find the face and
-    68 landmarks of every picture that has none (needs `facefill[landmarks]`).
+    takes partition and identities. fit: whether its faces are fitted and projected. detect: find 68
+    landmarks in every picture that has none or only five (needs `facefill[landmarks]`).
     """
 
     name: str

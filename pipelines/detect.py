@@ -1,9 +1,13 @@
-"""Which face of a picture is meant, by a rule that is stated here and nowhere else.
+"""Which face of a picture is meant, by rules that are stated here and nowhere else.
 
-A detector (`detector_litert.py`) gives every face of a picture; `choose_face` takes one of them or says why
-none. The rule: of the faces that score at least `LEAST_SCORE`, the largest one counts. It must be at least
-`SMALLEST_FACE` pixels wide. Other faces of similar size (at least `SIMILAR` of its width) compete: the one
-nearest the picture's centre is taken, and a note says how many there were.
+A detector (`detector_litert.py`) gives every face of a picture; one of them is taken, or it is said why none.
+
+Where nothing is known, `choose_face`: of the faces that score at least `LEAST_SCORE`, the largest one counts.
+It must be at least `SMALLEST_FACE` pixels wide. Other faces of similar size (at least `SIMILAR` of its width)
+compete: the one nearest the picture's centre is taken, and a note says how many there were.
+
+Where five points are known, `choose_face_at`: of the faces that score enough, whatever their size, the one
+whose own five points lie nearest to them, on average within `AGREES` of the way from the eyes to the mouth.
 """
 
 from collections.abc import Sequence
@@ -13,9 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from facefill.landmarks import five_from_68
+
 LEAST_SCORE = 0.5
 SMALLEST_FACE = 40.0  # pixels: a smaller face has less than half of the aligned picture's resolution
 SIMILAR = 0.75
+AGREES = 0.3
 
 NO_FACE = "no face found"
 
@@ -80,6 +87,20 @@ def choose_face(faces: Sequence[DetectedFace], width: int, height: int) -> Choic
     if len(rivals) > 1:
         note = f"{len(rivals)} faces of similar size; the one nearest the picture's centre is taken"
     return Choice(chosen, len(sure), note=note)
+
+
+def choose_face_at(faces: Sequence[DetectedFace], five: NDArray[np.floating]) -> Choice:
+    """The face that known points five (5, 2), in CelebA's order, belong to."""
+    sure = [face for face in faces if face.score >= LEAST_SCORE and np.isfinite(face.points).all()]
+    length = float(np.linalg.norm(five[3:].mean(0) - five[:2].mean(0)))
+
+    def distance(face: DetectedFace) -> float:
+        return float(np.linalg.norm(five_from_68(face.points) - five, axis=1).mean())
+
+    nearest = min(sure, key=distance, default=None)
+    if nearest is None or not distance(nearest) <= AGREES * length:
+        return Choice(None, len(sure), reason="no face found where its five points are")
+    return Choice(nearest, len(sure))
 
 
 def _inside(points: NDArray[Any], width: int, height: int) -> bool:

@@ -1,4 +1,4 @@
-"""Landmarks for the pictures of a listing that come without any: detected on Ray, kept in tables.
+"""68 landmarks for the pictures of a listing that come with none or five: detected on Ray, kept in tables.
 
 `{folder}/000000.parquet` and on hold one row per picture that was looked at, `PART` rows each; together they
 are one table. A picture with the same bytes, seen by the same detector, is taken from there.
@@ -15,7 +15,7 @@ import numpy as np
 from facefill.errors import UserError
 from facefill.photographs import decode_photograph
 from pipelines import jobs, storage, tables
-from pipelines.detect import Detector, choose_face
+from pipelines.detect import Detector, choose_face, choose_face_at
 from pipelines.manifest import Rejected
 from pipelines.sources.records import (
     Listing,
@@ -32,6 +32,7 @@ COLUMNS = {
     "key": "string",
     "sha256": "string",
     "detector": "string",
+    "given": "int64",
     "points": "list<float64>",
     "score": "float64",
     "box": "list<float64>",
@@ -45,14 +46,15 @@ COLUMNS = {
 class Detection:
     """What was found in one picture.
 
-    sha256 of the picture's bytes; detector: name and version of what looked; points: the 68 as `packed`, b""
-    where no face was taken; box: left, top, right, bottom; faces: how many were seen; reason: why none was
-    taken; note: a remark.
+    sha256 of the picture's bytes and of the points it brought; detector: name and version of what looked;
+    given: how many points it brought, 0 or 5; points: the 68 as `packed`, b"" where no face was taken; box:
+    left, top, right, bottom; faces: how many were seen; reason: why none was taken; note: a remark.
     """
 
     key: str
     sha256: str
     detector: str
+    given: int
     points: bytes
     score: float
     box: tuple[float, ...]
@@ -63,7 +65,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class DetectedRecord:
-    """A record whose picture has no landmarks of its own, with the detected ones."""
+    """A record whose picture has no 68 landmarks of its own, with the detected ones."""
 
     record: SourceRecord
     points: bytes
@@ -111,7 +113,9 @@ def with_detected_landmarks(
     workers: int | None = None,
     on_progress: jobs.Progress | None = None,
 ) -> Listing:
-    """The listing with 68 points for every picture that has none; where no face is taken it is rejected.
+    """The listing with 68 points for every picture that has none or five.
+
+    Where no face is taken, a picture without points is rejected, one with five keeps them.
 
     folder: of the tables; build_detector: module-level or a partial of such, called once per worker;
     detector: its name, which decides what can be taken from the tables. workers=0: in this process. Pictures
@@ -167,20 +171,26 @@ def _detect_part(detector: Detector, folder: str, name: str, work: _Work) -> lis
 def _detect(detector: Detector, name: str, record: SourceRecord, known: Detection | None) -> Detection | None:
     try:
         source = record.load()
-        if source.landmarks is not None or source.is_uv_texture:
+        five = source.landmarks
+        if source.is_uv_texture or (five is not None and len(five) != 5):
             return None
-        sha256 = hashlib.sha256(source.picture).hexdigest()
+        sha256 = hashlib.sha256(source.picture + packed(five)).hexdigest()
         if known is not None and (known.sha256, known.detector) == (sha256, name):
             return known
         image = decode_photograph(source.picture, storage.name_of(record.source))
     except (RejectedSample, UserError):
         return None  # sharding reads it again, and says so
-    choice = choose_face(detector.faces(image), image.shape[1], image.shape[0])
+    faces = detector.faces(image)
+    if five is None:
+        choice = choose_face(faces, image.shape[1], image.shape[0])
+    else:
+        choice = choose_face_at(faces, five)
     face = choice.face
     return Detection(
         key=record.key,
         sha256=sha256,
         detector=name,
+        given=0 if five is None else len(five),
         points=packed(None if face is None else face.points.round(2)),
         score=0.0 if face is None else round(face.score, 4),
         box=() if face is None else tuple(round(side, 2) for side in face.box),
@@ -199,18 +209,25 @@ def _as_row(detection: Detection) -> dict[str, Any]:
 def _merge(listing: Listing, found: Sequence[Detection | None]) -> Listing:
     records: list[Any] = []
     rejected = []
+    left = []
     for record, detection in zip(listing.records, found, strict=True):
         if detection is None:
             records.append(record)
         elif detection.points:
             records.append(DetectedRecord(record, detection.points))
+        elif detection.given:
+            records.append(record)
+            left.append(record.key)
         else:
             rejected.append(Rejected(record.key, record.source, detection.reason))
     detected = [detection for detection in found if detection is not None]
     several = [detection.key for detection in detected if detection.note]
-    notes = [f"landmarks detected in {len(detected) - len(rejected)} of {len(detected)} pictures"]
+    found_in = sum(1 for detection in detected if detection.points)
+    notes = [f"landmarks detected in {found_in} of {len(detected)} pictures"]
     if rejected:
         notes.append(f"{len(rejected)} are rejected, first {rejected[0].key}: {rejected[0].reason}")
+    if left:
+        notes.append(f"{len(left)} keep their five points, for no face was found there, first {left[0]}")
     if several:
         notes.append(f"{len(several)} show several faces of similar size, first {several[0]}")
     return replace(

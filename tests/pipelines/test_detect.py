@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pipelines.detect import LEAST_SCORE, SMALLEST_FACE, DetectedFace, choose_face
+from facefill.landmarks import five_from_68
+from pipelines.detect import AGREES, LEAST_SCORE, SMALLEST_FACE, DetectedFace, choose_face, choose_face_at
 
 
 def face(left: float, top: float, width: float, score: float = 0.9) -> DetectedFace:
@@ -58,3 +59,26 @@ def test_a_tiny_face_is_no_rival():
 def test_points_outside_the_picture_are_no_face():
     assert choose_face([face(-49, 10, 100)], 400, 400).face is not None
     assert choose_face([face(-120, 10, 100)], 400, 400).face is None
+
+
+def spread(left: float, top: float, width: float, score: float = 0.9) -> DetectedFace:
+    """A face whose points fill its box, so that its five points differ."""
+    grid = np.stack(np.meshgrid(np.linspace(0, 1, 17), np.linspace(0, 1, 4)), -1).reshape(68, 2)
+    return DetectedFace((left, top, left + width, top + width), score, grid * width + [left, top])
+
+
+def test_known_points_choose_their_face_whatever_its_size_and_place():
+    faces = [spread(100, 100, 200), spread(0, 0, 20)]
+    choice = choose_face_at(faces, five_from_68(faces[1].points) + 0.5)
+    assert choice.face is faces[1] and choice.seen == 2 and not choice.reason
+
+
+def test_known_points_far_from_every_sure_face_choose_none():
+    face = spread(100, 100, 200)
+    five = five_from_68(face.points)
+    length = np.linalg.norm(five[3:].mean(0) - five[:2].mean(0))
+    assert choose_face_at([face], five + [0.99 * AGREES * length, 0]).face is face
+    far = choose_face_at([face], five + [1.01 * AGREES * length, 0])
+    unsure = choose_face_at([spread(100, 100, 200, LEAST_SCORE - 0.1)], five)
+    for choice in (far, unsure):
+        assert choice.face is None and choice.reason == "no face found where its five points are"

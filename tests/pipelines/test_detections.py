@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from toy_detector import build_squares
 
+from facefill.landmarks import five_from_68
 from pipelines import detections
 from pipelines.align import prepare
 from pipelines.detections import read_detections, with_detected_landmarks
@@ -17,17 +18,16 @@ from pipelines.sources.records import Listing, SourceSample, read_picture, unpac
 
 @dataclass(frozen=True)
 class PlainRecord:
-    """A picture file; `landmarked`: it brings points of its own."""
+    """A picture file; points: those that it brings."""
 
     key: str
     source: str
-    landmarked: bool = False
+    points: tuple[tuple[float, ...], ...] = ()
     split: str = "train"
     identity: int = -1
 
     def load(self) -> SourceSample:
-        points = np.full((68, 2), 7.0) if self.landmarked else None
-        return SourceSample(read_picture(self.source), points)
+        return SourceSample(read_picture(self.source), np.array(self.points) if self.points else None)
 
 
 def picture(path: Path, *squares: tuple[int, int, int]) -> PlainRecord:
@@ -46,7 +46,7 @@ def listing(tmp_path: Path) -> Listing:
         picture(tmp_path / "b.png"),
         picture(tmp_path / "c.png", (20, 40, 10)),
         picture(tmp_path / "d.png", (60, 60, 80), (210, 60, 76)),
-        replace(picture(tmp_path / "e.png", (20, 40, 80)), landmarked=True),
+        replace(picture(tmp_path / "e.png", (20, 40, 80)), points=((7.0, 7.0),) * 68),
         PlainRecord("toy/f", str(tmp_path / "f.png")),
     )
     return Listing("toy", records, (), ("a remark",))
@@ -143,3 +143,25 @@ def test_the_same_on_ray(listing: Listing, tmp_path: Path, ray_session, monkeypa
     assert seen == 4 and there == here
     for table in sorted((tmp_path / "here" / "tables").iterdir()):
         assert table.read_bytes() == (tmp_path / "there" / "tables" / table.name).read_bytes()
+
+
+def test_five_points_become_68_where_the_face_is_and_else_stay(tmp_path: Path):
+    record = picture(tmp_path / "a.png", (20, 40, 30), (180, 40, 80))
+    whole, _ = detect(Listing("toy", (record,), (), ()), tmp_path / "first")
+    large = five_from_68(whole.records[0].load().landmarks)
+    small = (large - [180, 40]) * 30 / 80 + [20, 40]
+    records = (
+        replace(record, points=tuple(map(tuple, small.tolist()))),
+        replace(record, key="toy/b", points=tuple(map(tuple, (small + 60).tolist()))),
+    )
+    made, seen = detect(Listing("toy", records, (), ()), tmp_path / "out")
+    assert seen == 2 and not made.rejected
+    assert made.notes == (
+        "landmarks detected in 1 of 2 pictures",
+        "1 keep their five points, for no face was found there, first toy/b",
+    )
+    np.testing.assert_allclose(five_from_68(made.records[0].load().landmarks), small, atol=0.02)
+    np.testing.assert_allclose(made.records[1].load().landmarks, small + 60)
+    moved = (replace(records[0], points=records[1].points), records[1])
+    again, seen = detect(Listing("toy", moved, (), ()), tmp_path / "out")  # the list of points has changed
+    assert seen == 1 and again.records == moved

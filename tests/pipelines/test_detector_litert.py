@@ -17,7 +17,7 @@ from facefill.photographs import decode_photograph
 from pipelines import detector_litert
 from pipelines.cli import main
 from pipelines.config import DatasetConfig, RunConfig, ShardConfig
-from pipelines.detect import LEAST_SCORE, choose_face
+from pipelines.detect import LEAST_SCORE, choose_face, choose_face_at
 from pipelines.detections import read_detections
 from pipelines.detector_litert import LandmarkDetector, read_bundle
 from pipelines.manifest import load_manifest
@@ -42,22 +42,35 @@ def photograph(path: Path) -> NDArray[np.uint8]:
     return decode_photograph(path.read_bytes(), path.name)
 
 
-def test_the_error_against_the_official_points_of_celeba(detector: LandmarkDetector, realdata: Path) -> None:
-    folder = realdata / "celeba"
+def official_points(folder: Path) -> list[tuple[Path, NDArray[np.float64]]]:
+    """Picture and five points (5, 2) of every row of the official list."""
     with (folder / "list_landmarks_align_celeba.csv").open() as file:
-        rows = [
-            (row.pop("image_id"), [float(value) for value in row.values()]) for row in csv.DictReader(file)
-        ]
+        rows = [list(row.values()) for row in csv.DictReader(file)]
+    return [
+        (folder / "img_align_celeba" / name, np.array(values, float).reshape(5, 2)) for name, *values in rows
+    ]
+
+
+def test_the_error_against_the_official_points_of_celeba(detector: LandmarkDetector, realdata: Path) -> None:
+    rows = official_points(realdata / "celeba")
     errors = []
-    for name, values in rows:
-        face = choose_face(detector.faces(photograph(folder / "img_align_celeba" / name)), 178, 218).face
+    for path, five in rows:
+        face = choose_face(detector.faces(photograph(path)), 178, 218).face
         if face is not None:
-            errors.append(
-                np.linalg.norm(five_from_68(face.points) - np.reshape(values, (5, 2)), axis=1).mean()
-            )
+            errors.append(np.linalg.norm(five_from_68(face.points) - five, axis=1).mean())
     assert len(errors) >= 0.95 * len(rows)
     assert np.mean(errors) < 1.8  # px at 178 x 218, where the eyes are 37 px apart
     assert np.median(errors) < 1.6
+
+
+def test_celebas_five_points_find_their_face(detector: LandmarkDetector, realdata: Path) -> None:
+    rows = official_points(realdata / "celeba")
+    found = 0
+    for path, five in rows:
+        faces = detector.faces(photograph(path))
+        found += choose_face_at(faces, five).face is not None
+        assert choose_face_at(faces, five + [60, 0]).face is None
+    assert found >= 0.95 * len(rows)
 
 
 def test_small_faces_of_a_group_are_found_in_windows(detector: LandmarkDetector, realdata: Path) -> None:
