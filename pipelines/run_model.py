@@ -112,6 +112,6 @@ def check_made_with(model: RunModel, made_with: Mapping[str, str], what: str) ->
     if made_with["checksum"] != model.checksum:
         other = f"{made_with['name']} ({made_with['checksum'][:12]})"
         raise UserError(
-            f"{what} with morphable model {other}, and this run's is {model}: use the matching model, or make "
-            "it again"
+            f"{what} with morphable model {other}, and this run's is {model}: use the matching model, or "
+            "make it again"
         )

@@ -122,3 +122,10 @@ def test_what_does_not_fit_is_named(folder: Path) -> None:
     file.unlink()
     with pytest.raises(UserError, match=r"inpainter\.safetensors: missing"):
         load_completer(folder, model)
+
+
+def test_a_segmenter_serves_every_model(folder: Path) -> None:
+    card = folder / "segment" / "card.json"
+    other = {"kind": "ict", "name": "ict-facekit", "checksum": "0" * 64}
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"model": other}))
+    assert load_completer(folder, default_model()).segmenter is not None

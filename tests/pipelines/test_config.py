@@ -114,3 +114,23 @@ def test_every_packaged_config_is_valid_and_round_trips(path: Path) -> None:
     assert isinstance(config, RunConfig)
     assert config_from_tree(config_tree(config), "copy") == config
     assert digest(config) == digest(config_from_tree(config_tree(config), "copy"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model.kind=ict"], "model.kind is ict: set model.path"),
+        (["model.path=somewhere"], "belong to another model.kind than default"),
+        (["model.kind=sculpture"], "model.kind"),
+        (["model.kin=ict"], "did you mean kind"),
+    ],
+)
+def test_a_model_is_named_with_its_files(file: str, settings: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_config(file, settings)
+
+
+def test_the_default_model_needs_no_setting(file: str) -> None:
+    assert load_config(file, []).model.kind == "default"
+    named = load_config(file, ["model.kind=statismo", "model.path=b.h5", "model.landmarks=b.txt"]).model
+    assert (named.kind, named.path, named.landmarks) == ("statismo", "b.h5", "b.txt")
