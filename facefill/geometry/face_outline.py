@@ -25,6 +25,7 @@ def face_outline(
     inside &= points[:, 1] < marks[list(BROWS), 1].mean() + ABOVE_BROWS * unit
     inside &= points[:, 2] > marks[list(JAW_ENDS), 2].mean() - BEHIND_JAW * unit
     kept = triangles[inside[triangles].any(1)]
+    kept = kept[(_border_sides(kept) < 2) | inside[kept].all(1)]  # no teeth along the cut
     while True:
         kept = _largest_piece(kept, len(points))
         pinched = _pinched(kept)
@@ -51,6 +52,14 @@ def _largest_piece(triangles: NDArray[np.int64], vertex_count: int) -> NDArray[n
     links = coo_matrix((np.ones(len(shared)), (owner[shared], owner[shared + 1])), (len(ids), len(ids)))
     piece = connected_components(links, directed=False)[1]
     return triangles[piece == np.bincount(piece).argmax()]
+
+
+def _border_sides(triangles: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many sides (F,) of each triangle no other triangle has."""
+    sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    count = int(triangles.max()) + 1
+    forward, backward = sides[:, 0] * count + sides[:, 1], sides[:, 1] * count + sides[:, 0]
+    return (~np.isin(forward, backward)).reshape(3, -1).sum(0)
 
 
 def _pinched(triangles: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ON_PLANE = 1e-3  # part of the mesh's mean edge: vertices this near to the plane lie on it
+BEYOND = 0.5  # of the mean edge: vertices farther than this outside the other side's border have no image
 NEAREST_TRIANGLES = 16  # by their middles, among which the nearest point is sought
 
 
@@ -43,8 +44,10 @@ def symmetric_remesh(points: NDArray[np.float64], triangles: NDArray[np.int64]) 
     corners, weights, half, on_plane = _left_half(points, triangles)
     goals = np.einsum("kj,kjc->kc", weights, points[corners]) * [-1.0, 1.0, 1.0]
     other_corners, other_weights = _nearest_on_surface(goals, points, triangles)
-    # where the other side ends earlier, several vertices would share one point of its border
+    found = np.einsum("kj,kjc->kc", other_weights, points[other_corners])
+    # where the other side ends earlier, several rows of vertices would share its border: they are left out
     beyond = _on_border(other_corners, other_weights, triangles) & ~on_plane
+    beyond &= np.linalg.norm(found - goals, axis=1) > BEYOND * _mean_edge(points, triangles)
     used, half = np.unique(half[~beyond[half].any(1)], return_inverse=True)
     half = half.reshape(-1, 3)
     off_plane = np.flatnonzero(~on_plane[used])
@@ -64,8 +67,7 @@ def _left_half(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
     """Corners and weights of the vertices with x <= 0, triangles cut at x = 0, and who lies on the plane."""
     x = points[:, 0]
-    edges = points[triangles[:, 1]] - points[triangles[:, 0]]
-    x = np.where(np.abs(x) < ON_PLANE * np.linalg.norm(edges, axis=1).mean(), 0.0, x)
+    x = np.where(np.abs(x) < ON_PLANE * _mean_edge(points, triangles), 0.0, x)
     corners = [[v, v, v] for v in range(len(points))]
     weights = [[1.0, 0.0, 0.0] for _ in range(len(points))]
     crossing: dict[tuple[int, int], int] = {}
@@ -97,6 +99,10 @@ def _left_half(
         half.reshape(-1, 3),
         on_plane[used],
     )
+
+
+def _mean_edge(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> float:
+    return float(np.linalg.norm(points[triangles[:, 1]] - points[triangles[:, 0]], axis=1).mean())
 
 
 def _on_border(
