@@ -15,10 +15,10 @@ EDGE = 1e-6  # a texel this near to the edge of a triangle lies in none
 
 @dataclass(frozen=True)
 class UVDistortion:
-    """area: texels per surface area over their mean, at 5, 50 and 95 % of the surface; angle, at the same parts:
-    longer over shorter axis of the ellipse that a small circle of the surface becomes, 1 where angles are kept;
-    flips: triangles without area or turned over; overlaps: texels within more than one triangle; texels: area
-    of the map; coverage: its part of the atlas.
+    """area: texels per surface area over their mean, at 5, 50 and 95 % of the surface; angle, likewise: the
+    longer over the shorter axis of the ellipse that a small circle of the surface becomes, 1 where angles are
+    kept; flips: triangles without area or turned over; overlaps: texels in more than one triangle; texels:
+    area of the map; coverage: its part of the atlas.
     """
 
     area: tuple[float, float, float]

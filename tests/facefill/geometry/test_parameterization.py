@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from facefill.geometry import parameterization
 from facefill.geometry.parameterization import crosses_itself, signed_areas, symmetric_texel_coordinates
 from facefill.geometry.uv_atlas import rasterize_atlas
+from facefill.geometry.uv_distortion import uv_distortion
 
 
 def mask(columns: int = 21, rows: int = 17) -> tuple[NDArray, NDArray, NDArray]:
@@ -99,3 +101,19 @@ def test_what_is_no_disk_is_refused():
         symmetric_texel_coordinates(np.tile(points, (2, 1)), twice, np.tile(mirror, 2))
     with pytest.raises(ValueError, match="no surface"):
         symmetric_texel_coordinates(points, np.concatenate([triangles, triangles[:1]]), mirror)
+
+
+def test_a_genuine_face_mesh_with_eye_and_mouth_holes(realdata):
+    with np.load(realdata / "ict_facekit" / "ict_face_area_9409.npz") as stored:
+        points, quads = stored["mean"].astype(np.float64), stored["quads"].astype(np.int64)
+        landmarks = stored["landmarks68"].astype(np.int64)
+    triangles = quads[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3)
+    mirror = cKDTree(points).query(points * [-1, 1, 1])[1]
+    uv = symmetric_texel_coordinates(points, triangles, mirror).astype(np.float64)
+    np.testing.assert_array_equal(uv[mirror], np.stack([255 - uv[:, 0], uv[:, 1]], 1))
+    found = uv_distortion(points, triangles, uv)
+    assert (found.flips, found.overlaps) == (0, 0) and found.coverage > 0.6
+    assert found.area[0] > 0.3 and found.area[2] < 1.8 and found.angle[1] < 1.9
+    # lips and lids are drawn apart
+    rows = uv[landmarks, 1]
+    assert rows[66] > rows[62] + 3 and rows[[40, 41]].min() > rows[[37, 38]].max() + 2
