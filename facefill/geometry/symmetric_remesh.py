@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ON_PLANE = 1e-3  # part of the mesh's mean edge: vertices this near to the plane lie on it
+ON_PLANE = 0.2  # part of the mesh's mean edge: nearer vertices count as on the plane, against slivers
 BEYOND = 0.5  # of the mean edge: vertices farther than this outside the other side's border have no image
 NEAREST_TRIANGLES = 16  # by their middles, among which the nearest point is sought
 
