@@ -18,13 +18,12 @@ from facefill.geometry.texture import fill_hidden
 from facefill.geometry.uv_atlas import UVAtlas, flip_uv, uv_from_vertices
 
 Field = NDArray[np.float64]
-# The middle line of the image-right brow, the same points as landmarks 22..26: x, y and half thickness in
-# decimetres.
+# The middle line of the image-right brow, just under landmarks 22..26: x, y and half thickness in decimetres.
 BROW_X = (0.125, 0.246, 0.367, 0.472, 0.566)
 BROW_Y = (0.326, 0.366, 0.380, 0.346, 0.311)
 BROW_HALF = (0.030, 0.040, 0.034, 0.026, 0.010)
 EYE_CENTRE = (0.305, 0.187)
-NOSTRIL, NOSTRIL_RADII = (0.093, -0.228, 0.845), (0.034, 0.030, 0.036)
+NOSTRIL, NOSTRIL_RADII = (0.093, -0.245, 0.845), (0.034, 0.030, 0.036)
 IRIS_RADIUS, PUPIL_RADIUS = 0.060, 0.023
 
 
@@ -33,7 +32,7 @@ class Palette:
     """Colours in [0, 1] (linear in neither light nor ink: the plain RGB of a photograph)."""
 
     skin: tuple[float, float, float] = (0.76, 0.60, 0.51)
-    lips: tuple[float, float, float] = (0.66, 0.40, 0.37)
+    lips: tuple[float, float, float] = (0.68, 0.45, 0.41)
     brows: tuple[float, float, float] = (0.24, 0.17, 0.13)
     iris: tuple[float, float, float] = (0.32, 0.22, 0.15)
     sclera: tuple[float, float, float] = (0.86, 0.83, 0.80)
@@ -71,7 +70,7 @@ def region_fields(head: HeadModel, triangles: NDArray[np.int64], atlas: UVAtlas)
     """Soft weights (192, 256) by name (default_model.albedo_regions); triangles: those of the face."""
     face = head.face_vertices
     points = head.mean[face].double() / 1e5
-    place = _texels(points, atlas)
+    place = texel_places(head, atlas)
     side, y, z = np.abs(place[0]), place[1], place[2]
     vertex_fields = torch.stack(
         [
@@ -86,9 +85,9 @@ def region_fields(head: HeadModel, triangles: NDArray[np.int64], atlas: UVAtlas)
     covered = atlas.face.numpy().astype(np.float64)
     eyes = _ramp(eye, 0.25, 0.85)
     from_pupil = np.hypot(side - EYE_CENTRE[0], y - EYE_CENTRE[1])
-    iris = eyes * _ramp(from_pupil, IRIS_RADIUS + 0.006, IRIS_RADIUS - 0.006)
-    brows = _brow(side, y) * _ramp(z, 0.2, 0.35)
-    lips = _ramp(lips, 0.40, 1.0) * (1 - eyes)
+    iris = eyes * iris_weight(side, y)
+    brows = brow_weight(side, y) * _ramp(z, 0.2, 0.35)
+    lips = _ramp(lips, 0.50, 1.0) * (1 - eyes)
     lashes = np.clip(near_eye, 0, 1) * np.where(y > EYE_CENTRE[1] - 0.005, 1.0, 0.35) * (1 - 0.8 * eyes)
     front = _ramp(z, 0.1, 0.5)
     fields = {
@@ -116,6 +115,11 @@ def region_fields(head: HeadModel, triangles: NDArray[np.int64], atlas: UVAtlas)
         "mottle": _mottle(place[0], y, z),
     }
     return {name: value * covered for name, value in fields.items()}
+
+
+def texel_places(head: HeadModel, atlas: UVAtlas) -> Field:
+    """(3, 192, 256) where texels lie on the mean face: right, up and forward of the head's origin in dm."""
+    return _texels(head.mean[head.face_vertices].double() / 1e5, atlas)
 
 
 def _eye_fields(head: HeadModel, triangles: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,15 +154,21 @@ def _creases(points: Field, triangles: NDArray[np.int64]) -> torch.Tensor:
     return torch.from_numpy(np.clip((depth - 0.006) / 0.05, 0, 1))
 
 
-def _brow(side: Field, y: Field) -> Field:
+def brow_weight(side: Field, y: Field, thickness: float = 1.0) -> Field:
     """Brow hair: an arch with fine strokes that lean outwards."""
     middle = np.interp(side, BROW_X, BROW_Y)
-    half = np.interp(side, BROW_X, BROW_HALF)
+    half = thickness * np.interp(side, BROW_X, BROW_HALF)
     off = (y - middle) / half
-    inside = _ramp(np.abs(off), 1.25, 0.45) * _ramp(side, 0.08, 0.14) * _ramp(side, 0.61, 0.53)
+    inside = _ramp(np.abs(off), 1.25, 0.45) * _ramp(side, 0.07, 0.13) * _ramp(side, 0.61, 0.53)
     lean = side - 0.5 * (y - middle)
     strokes = 0.88 + 0.07 * np.sin(173 * lean) + 0.05 * np.sin(311 * lean + 40 * y)
     return inside * strokes
+
+
+def iris_weight(side: Field, y: Field) -> Field:
+    """1 within the iris of an eye that looks ahead."""
+    from_pupil = np.hypot(side - EYE_CENTRE[0], y - EYE_CENTRE[1])
+    return _ramp(from_pupil, IRIS_RADIUS + 0.006, IRIS_RADIUS - 0.006)
 
 
 def _ellipsoid(x: Field, y: Field, z: Field, centre: Sequence[float], radii: Sequence[float]) -> Field:

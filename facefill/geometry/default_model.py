@@ -18,12 +18,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facefill.geometry import albedo_painting, head_asset, head_model, morphable_model, subdivision, uv_atlas
-from facefill.geometry.albedo_painting import Palette, paint_albedo, region_fields
+from facefill.geometry import (
+    albedo_painting,
+    albedo_space,
+    head_asset,
+    head_model,
+    morphable_model,
+    subdivision,
+    uv_atlas,
+)
+from facefill.geometry.albedo_painting import Palette, paint_albedo, region_fields, texel_places
+from facefill.geometry.albedo_space import albedo_components
 from facefill.geometry.head_asset import STEPS_PER_TEXEL, load_asset
 from facefill.geometry.head_model import HeadModel, build_head
 from facefill.geometry.morphable_model import MorphableModel, load_model, save_model
-from facefill.geometry.uv_atlas import rasterize_atlas
+from facefill.geometry.uv_atlas import UVAtlas, rasterize_atlas
 
 NAME = "facefill-head-cc0"
 Part = TypeVar("Part")
@@ -67,6 +76,9 @@ def _face_of(head: HeadModel) -> MorphableModel:
     asset = load_asset()
     chosen = head.face_vertices
     identity, expression = head.identity_basis[:, chosen], head.expression_basis[:, chosen]
+    regions = _regions(head)
+    mean_albedo = paint_albedo(regions, Palette())
+    skins = albedo_components(regions, texel_places(head, _atlas(head)), mean_albedo, Palette())
     return MorphableModel(
         name=NAME,
         mean=head.mean[chosen],
@@ -78,17 +90,18 @@ def _face_of(head: HeadModel) -> MorphableModel:
         landmarks=torch.from_numpy(asset.landmarks.astype(np.int64)),
         mirror=_face_ids(head)[head.mirror[chosen]],
         uv=torch.from_numpy((asset.uv / STEPS_PER_TEXEL).astype(np.float32)),
-        mean_albedo=torch.from_numpy(paint_albedo(_regions(head), Palette()).astype(np.float32)),
-        albedo_basis=torch.zeros(0, 3, 192, 256),
+        mean_albedo=torch.from_numpy(mean_albedo.astype(np.float32)),
+        albedo_basis=torch.from_numpy(skins.astype(np.float32)),
     )
 
 
 def _regions(head: HeadModel) -> dict[str, NDArray[np.float64]]:
-    triangles = _face_triangles(head).numpy()
+    return region_fields(head, _face_triangles(head).numpy(), _atlas(head))
+
+
+def _atlas(head: HeadModel) -> UVAtlas:
     mirror = _face_ids(head)[head.mirror[head.face_vertices]].numpy()
-    return region_fields(
-        head, triangles, rasterize_atlas(load_asset().uv / STEPS_PER_TEXEL, triangles, mirror)
-    )
+    return rasterize_atlas(load_asset().uv / STEPS_PER_TEXEL, _face_triangles(head).numpy(), mirror)
 
 
 def _face_ids(head: HeadModel) -> Tensor:
@@ -110,7 +123,15 @@ def _displacement(basis: Tensor) -> Tensor:
 def _cached(part: str) -> Path:
     """Where a built part lives; another asset or other code gives another name."""
     digest = hashlib.sha256(head_asset.asset_checksum().encode())
-    for module in (albedo_painting, head_asset, head_model, morphable_model, subdivision, uv_atlas):
+    for module in (
+        albedo_painting,
+        albedo_space,
+        head_asset,
+        head_model,
+        morphable_model,
+        subdivision,
+        uv_atlas,
+    ):
         digest.update(Path(str(module.__file__)).read_bytes())
     digest.update(Path(__file__).read_bytes())
     folder = os.environ.get("FACEFILL_CACHE") or Path.home() / ".cache" / "facefill"

@@ -49,10 +49,11 @@ def crop_face(image: Tensor, hole: Tensor | None, offset: Tensor, zoom: Tensor) 
     height, width = image.shape[1:]
     inside = ((rows >= 0) & (rows <= height - 1))[:, None] & ((columns >= 0) & (columns <= width - 1))
     known = inside[None, None].to(image.dtype)
-    picture = sample(image[None], position)
     if hole is not None:
         # a pixel that takes in any hidden one is hidden
         known = known * (sample(hole[None].to(image.dtype), position) == 0)
+        image = torch.where(hole > 0, 0, image)
+    picture = sample(image[None], position)
     picture = functional.avg_pool2d(picture * known, factor)
     known = functional.avg_pool2d(known, factor)
     pictures, masks = [], []

@@ -3,15 +3,11 @@
 import torch
 from torch import Tensor
 
-from facefill.geometry.camera import project
-from facefill.geometry.illumination import estimate_illumination
 from facefill.geometry.landmark_fitting import fit_landmarks
 from facefill.geometry.landmark_rows import NUM_JAW
-from facefill.geometry.mesh import vertex_normals
-from facefill.geometry.morphable_model import MorphableModel, vertices_from_coefficients
-from facefill.geometry.rasterizer import rasterize
-from facefill.geometry.reconstruction import Fit, uv_normals
-from facefill.geometry.spherical_harmonics import shade_maps
+from facefill.geometry.morphable_model import MorphableModel
+from facefill.geometry.photometric import light_and_skin, refine
+from facefill.geometry.reconstruction import Fit, reconstruct
 from facefill.geometry.texture import unwrap
 from facefill.geometry.uv_atlas import UVAtlas
 
@@ -24,15 +20,17 @@ def fit_faces(
     weights: Tensor,  # (N, 68 or 5)
     model: MorphableModel,
     atlas: UVAtlas,
+    hole: Tensor | None = None,  # (N, 1, H, W), 1 = unknown
 ) -> tuple[Fit, dict[str, Tensor]]:
-    """Shape and camera from the landmarks, light from the pixels, and how well they explain the picture.
+    """Shape, camera and light from landmarks and pixels, and how well they explain the picture.
 
-    Residuals, each (N,): `landmark_px`, mean distance of the given points without the jaw, in pixels;
-    `photometric`, mean absolute difference of texture and mean albedo × shading × the skin's brightness in
-    each channel over what is visible, in [0, 1]; `seen`, the part of the atlas that is visible.
+    What lies in the hole has no influence. Residuals, each (N,): `landmark_px`, mean distance of the given
+    points without the jaw, in pixels; `photometric`, mean absolute difference of texture and estimated
+    albedo × shading over what is visible, in [0, 1]; `seen`, the part of the atlas that is visible.
     """
     fit = fit_landmarks(landmarks, weights, model, five_points=landmarks.shape[1] == 5)
-    return fit_light(image, landmarks, weights, fit, model, atlas)
+    fit, skin = refine(image, landmarks, weights, fit, model, atlas, hole)
+    return fit, residuals(image, landmarks, weights, fit, skin, model, atlas, hole)
 
 
 def fit_light(
@@ -42,42 +40,45 @@ def fit_light(
     fit: Fit,
     model: MorphableModel,
     atlas: UVAtlas,
+    hole: Tensor | None = None,  # (N, 1, H, W), 1 = unknown
 ) -> tuple[Fit, dict[str, Tensor]]:
     """The fit with the light that the pixels show, shape and camera kept; residuals as of fit_faces."""
-    vertices = vertices_from_coefficients(model, fit.identity, fit.expression)
-    projected = project(vertices, fit.camera)
-    fragments = rasterize(projected, model.triangles, *image.shape[2:])
-    texture, visible = unwrap(image, projected, model, atlas, fragments)
-    normals = uv_normals(
-        vertex_normals(vertices, model.triangles) @ fit.camera.rotation.transpose(1, 2), atlas
-    )
-    illumination = estimate_illumination(texture, visible, normals, model.mean_albedo)
-    residuals = {
-        "landmark_px": landmark_residual(projected, landmarks, weights, model),
-        "photometric": photometric_residual(texture, visible, normals, illumination, model.mean_albedo),
-        "seen": visible.sum((1, 2, 3)) / atlas.face.sum(),
+    light, skin = light_and_skin(image, fit, model, atlas, hole)
+    lit = Fit(fit.identity, fit.expression, fit.camera, light)
+    return lit, residuals(image, landmarks, weights, lit, skin, model, atlas, hole)
+
+
+def residuals(
+    image: Tensor,  # (N, 3, H, W) in [0, 1]
+    landmarks: Tensor,  # (N, 68 or 5, 2)
+    weights: Tensor,  # (N, 68 or 5)
+    fit: Fit,
+    skin: Tensor,  # (N, A)
+    model: MorphableModel,
+    atlas: UVAtlas,
+    hole: Tensor | None = None,  # (N, 1, H, W)
+) -> dict[str, Tensor]:
+    """What fit_faces returns beside the fit."""
+    mesh = reconstruct(fit, model, atlas, *image.shape[2:])
+    known = torch.ones_like(image[:, :1])
+    if hole is not None:
+        image, known = torch.where(hole > 0, 0, image), known * (hole == 0)
+    texture, visible = unwrap(torch.cat((image, known), 1), mesh.projected, model, atlas, mesh.fragments)
+    seen = visible * (texture[:, 3:] > 0.999)  # a texel is known where its whole sample is
+    step = slice(None, None, RESIDUAL_STRIDE)
+    expected = (skin_albedo(model, skin) * mesh.shading)[:, :, step, step]
+    difference = (texture[:, :3, step, step] - expected).abs().mean(1, keepdim=True)
+    compared = seen[:, :, step, step]
+    return {
+        "landmark_px": landmark_residual(mesh.projected, landmarks, weights, model),
+        "photometric": (difference * compared).sum((1, 2, 3)) / compared.sum((1, 2, 3)).clamp_min(1),
+        "seen": seen.sum((1, 2, 3)) / atlas.face.sum(),
     }
-    return Fit(fit.identity, fit.expression, fit.camera, illumination), residuals
 
 
-def photometric_residual(
-    texture: Tensor,  # (N, 3, 192, 256) in [0, 1]
-    visible: Tensor,  # (N, 1, 192, 256)
-    normals: Tensor,  # (N, 3, 192, 256) unit, camera frame
-    illumination: Tensor,  # (N, 3, 9)
-    mean_albedo: Tensor,  # (3, 192, 256)
-) -> Tensor:
-    """(N,) mean absolute difference of the texture and the mean albedo in that light.
-
-    Each channel is scaled to the skin's brightness first, so that it tells dark skin from a bad fit.
-    """
-    texture, visible, normals, mean_albedo = (
-        maps[..., ::RESIDUAL_STRIDE, ::RESIDUAL_STRIDE] for maps in (texture, visible, normals, mean_albedo)
-    )
-    expected = mean_albedo * shade_maps(normals, illumination) * visible
-    skin = (texture * expected).sum((2, 3)) / expected.square().sum((2, 3)).clamp_min(1e-6)
-    difference = (texture - skin[:, :, None, None] * expected).abs().mean(1)
-    return difference.sum((1, 2)) / visible.sum((1, 2, 3)).clamp_min(1)
+def skin_albedo(model: MorphableModel, skin: Tensor) -> Tensor:  # (N, A)
+    """(N, 3, 192, 256) albedo in [0, 1] of skins in standard deviations."""
+    return (model.mean_albedo + torch.einsum("na,achw->nchw", skin, model.albedo_basis)).clamp(0, 1)
 
 
 def landmark_residual(

@@ -27,8 +27,11 @@ from facefill.geometry.texture import sample
 from facefill.geometry.uv_atlas import UVAtlas
 
 STEPS = (0, 0, 1, 1, 2, 2, 2)  # blur of each Gauss-Newton step
-LINEAR_STEPS = 3  # of skin and light alone, before shape and camera move
-EVIDENCE = 0.02  # of an independent sample that one texel stands for: its neighbours err alike
+FIRST_LIGHT_STEPS, LIGHT_STEPS = (
+    3,
+    6,
+)  # of light and skin alone: before all else, and where nothing else moves
+EVIDENCE = 0.04  # of an independent sample that one texel stands for: its neighbours err alike
 SPREADS = (0.03, 0.15)  # smallest and largest standard deviation of the residual, of [0, 1]
 OUTLIER = 2.0  # standard deviations beyond which a texel loses its weight (Geman-McClure)
 LEAST_FACING, WELL_FACING = 0.15, 0.4  # of the normal towards the camera
@@ -75,22 +78,16 @@ def refine(
     hole: Tensor | None = None,  # (N, 1, H, W), 1 = unknown
 ) -> tuple[Fit, Tensor]:
     """The fit that also explains the pixels, and (N, A) the skin in standard deviations of albedo_basis."""
-    count = len(image)
     rows = photometric_rows(model, atlas)
     marks = landmark_rows(model, landmarks.shape[1] == 5)
-    pose, offset, zoom = crop_camera(fit, model)
-    holes = [None] * count if hole is None else list(hole)
-    crops = [crop_face(*face) for face in zip(image, holes, offset, zoom, strict=True)]
+    state, crops, (offset, zoom) = _started(image, fit, model, rows, hole)
     points = torch.where(weights[:, :, None] > 0, landmarks, 0).float()
     points = (points - offset[:, None]) * zoom[:, None, None]
-    light = image.new_tensor(LIGHT_MEAN).repeat(count, 3)
-    skin = image.new_zeros(count, rows.albedo_basis.shape[1])
-    state = _State(pose, torch.cat((fit.identity, fit.expression), 1), light, skin)
-    prior = prior_precision(skin.shape[1]).to(image)
+    prior = prior_precision(state.skin.shape[1]).to(image)
     for number, level in enumerate(STEPS):
         seen = _look(state, crops, level, model, rows)
         if number == 0:
-            state = _with_light(state, seen, rows, level, prior)
+            state = _with_light(state, seen, rows, level, prior, FIRST_LIGHT_STEPS)
         marked = landmark_system(points, weights.float(), state.pose, state.shape, marks)
         state = _stepped(state, seen, marked, rows, level, prior)
     camera = WeakPerspective(
@@ -100,6 +97,23 @@ def refine(
     )
     identity, expression = state.shape.split((NUM_IDENTITY, NUM_EXPRESSION), 1)
     return Fit(identity, expression, camera, state.light.unflatten(1, (3, 9))), state.skin
+
+
+def light_and_skin(
+    image: Tensor,  # (N, 3, H, W) in [0, 1]
+    fit: Fit,
+    model: MorphableModel,
+    atlas: UVAtlas,
+    hole: Tensor | None = None,  # (N, 1, H, W), 1 = unknown
+) -> tuple[Tensor, Tensor]:
+    """(N, 3, 9) light and (N, A) skin that explain the pixels where shape and camera stand."""
+    rows = photometric_rows(model, atlas)
+    state, crops, _ = _started(image, fit, model, rows, hole)
+    level = STEPS[-1]
+    seen = _look(state, crops, level, model, rows)
+    prior = prior_precision(state.skin.shape[1]).to(image)
+    state = _with_light(state, seen, rows, level, prior, LIGHT_STEPS)
+    return state.light.unflatten(1, (3, 9)), state.skin
 
 
 def prior_precision(skin_count: int) -> Tensor:
@@ -112,6 +126,19 @@ def prior_precision(skin_count: int) -> Tensor:
     light = slice(GEOMETRY, GEOMETRY + NUM_LIGHT)
     precision[light, light] = torch.linalg.inv(covariance)
     return precision
+
+
+def _started(
+    image: Tensor, fit: Fit, model: MorphableModel, rows: PhotometricRows, hole: Tensor | None
+) -> tuple[_State, list[FaceCrop], tuple[Tensor, Tensor]]:
+    """Where fitting starts: the fit with the mean light and skin, the crops, and where they were cut."""
+    pose, offset, zoom = crop_camera(fit, model)
+    holes = [None] * len(image) if hole is None else list(hole)
+    crops = [crop_face(*face) for face in zip(image, holes, offset, zoom, strict=True)]
+    shape = torch.cat((fit.identity, fit.expression), 1)
+    light = image.new_tensor(LIGHT_MEAN).repeat(len(image), 3)
+    skin = image.new_zeros(len(image), rows.albedo_basis.shape[1])
+    return _State(pose, shape, light, skin), crops, (offset, zoom)
 
 
 def _look(
@@ -167,10 +194,10 @@ def _texels(
 
 
 def _with_light(
-    state: _State, seen: list[_Texels], rows: PhotometricRows, level: int, prior: Tensor
+    state: _State, seen: list[_Texels], rows: PhotometricRows, level: int, prior: Tensor, count: int
 ) -> _State:
     """The state with the light and skin that explain the picture where shape and camera are."""
-    for _ in range(LINEAR_STEPS):
+    for _ in range(count):
         steps = []
         for n, texels in enumerate(seen):
             light, skin = state.light[n], state.skin[n]

@@ -1,0 +1,239 @@
+"""Fits by pixels: they find what landmarks leave open; what is not the face does not mislead them."""
+
+import functools
+
+import torch
+from torch import Tensor
+
+from facefill.geometry.camera import WeakPerspective
+from facefill.geometry.default_model import default_model
+from facefill.geometry.fitting import fit_faces, skin_albedo
+from facefill.geometry.landmark_fitting import fit_landmarks, moved
+from facefill.geometry.morphable_model import MorphableModel
+from facefill.geometry.photometric import (
+    GEOMETRY,
+    LIGHT_MEAN,
+    NUM_CAMERA,
+    NUM_LIGHT,
+    _colour_jacobian,
+    _colours,
+    _geometry_jacobian,
+    _look,
+    _started,
+    _State,
+    light_and_skin,
+    prior_precision,
+    refine,
+)
+from facefill.geometry.photometric_rows import photometric_rows
+from facefill.geometry.reconstruction import Fit, Reconstruction, reconstruct
+from facefill.geometry.texture import render
+from facefill.geometry.uv_atlas import UVAtlas, build_atlas
+from tests.support.faces import degrees_between
+
+SIZE = 192
+
+
+@functools.cache
+@torch.no_grad()
+def portraits(count: int) -> tuple[MorphableModel, UVAtlas, Fit, Tensor, Tensor, Reconstruction]:
+    """Random faces under random lights: model, atlas, truth, skin, pictures, meshes."""
+    model = default_model()
+    atlas = build_atlas(model)
+    generator = torch.Generator().manual_seed(3)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    angles = torch.stack((0.1 * normal(count), 0.3 * normal(count), 0.1 * normal(count)), 1)
+    centre = SIZE / 2 + 3 * normal(count, 2)
+    camera = WeakPerspective(torch.full((count,), 8.5e-4), angles, centre)
+    light = (torch.tensor(LIGHT_MEAN) + 0.2 * normal(count, 1, 9)).repeat(1, 3, 1)
+    true = Fit(0.8 * normal(count, 199), 0.8 * normal(count, 29), camera, light)
+    skin = 0.7 * normal(count, len(model.albedo_basis))
+    mesh = reconstruct(true, model, atlas, SIZE, SIZE)
+    picture = render(skin_albedo(model, skin) * mesh.shading, mesh.fragments, model).clamp(0, 1)
+    picture = torch.where(mesh.fragments.triangle[:, None] >= 0, picture, 0.4)
+    return model, atlas, true, skin, picture, mesh
+
+
+def surface_error(fit: Fit, mesh: Reconstruction, model: MorphableModel, atlas: UVAtlas) -> Tensor:
+    """(N,) mean distance in pixels of the vertices that face the camera."""
+    own = reconstruct(fit, model, atlas, SIZE, SIZE)
+    distance = torch.linalg.vector_norm((own.projected - mesh.projected)[:, :, :2], dim=2)
+    front = mesh.normals[:, :, 2] > 0.3
+    return (distance * front).sum(1) / front.sum(1)
+
+
+@torch.no_grad()
+def test_pixels_correct_what_noisy_landmarks_get_wrong():
+    model, atlas, true, _, picture, mesh = portraits(2)
+    noise = torch.randn(2, 68, 2, generator=torch.Generator().manual_seed(0))
+    points, weights = mesh.projected[:, model.landmarks, :2] + noise, torch.ones(2, 68)
+    first = fit_landmarks(points, weights, model, five_points=False)
+    fit, _ = refine(picture, points, weights, first, model, atlas)
+    before, after = (surface_error(each, mesh, model, atlas).mean() for each in (first, fit))
+    assert after < 0.85 * before
+    turned = degrees_between(fit.camera.rotation, true.camera.rotation).mean()
+    assert turned < degrees_between(first.camera.rotation, true.camera.rotation).mean() + 0.3
+    assert (fit.identity - true.identity)[:, :20].norm() < (first.identity - true.identity)[:, :20].norm()
+
+
+@torch.no_grad()
+def test_pixels_find_a_mouth_without_landmarks():
+    model, atlas, _, _, picture, mesh = portraits(2)
+    points, weights = mesh.projected[:, model.landmarks, :2].clone(), torch.ones(2, 68)
+    weights[:, 48:] = 0
+    points[:, 48:] = torch.nan
+    first = fit_landmarks(points, weights, model, five_points=False)
+    fit, residuals = fit_faces(picture, points, weights, model, atlas)
+
+    def mouth(each: Fit) -> Tensor:
+        own = reconstruct(each, model, atlas, SIZE, SIZE).projected
+        off = (own - mesh.projected)[:, model.landmarks[48:], :2]
+        return torch.linalg.vector_norm(off, dim=2).mean()
+
+    assert mouth(fit) < 0.75 * mouth(first)
+    assert residuals["photometric"].isfinite().all() and residuals["landmark_px"].max() < 2
+
+
+@torch.no_grad()
+def test_a_gross_outlier_among_the_landmarks_does_not_count():
+    model, atlas, _, _, picture, mesh = portraits(2)
+    points, weights = mesh.projected[:, model.landmarks, :2], torch.ones(2, 68)
+    wrong = points.clone()
+    wrong[:, [24, 41, 50]] += torch.tensor([60.0, -45.0])
+    fits = [fit_faces(picture, each, weights, model, atlas)[0] for each in (points, wrong)]
+    errors = [surface_error(fit, mesh, model, atlas).max() for fit in fits]
+    assert errors[1] < errors[0] + 0.3
+
+
+@torch.no_grad()
+def test_what_lies_in_the_hole_has_no_influence():
+    model, atlas, _, _, picture, mesh = portraits(2)
+    points, weights = mesh.projected[:, model.landmarks, :2], torch.ones(2, 68)
+    hole = torch.zeros(2, 1, SIZE, SIZE)
+    hole[:, :, 90:140, 70:130] = 1
+    noise = torch.rand(picture.shape, generator=torch.Generator().manual_seed(1))
+    noise[0, 0, 100, 100] = torch.nan
+    pictures = (torch.where(hole > 0, 0.0, picture), torch.where(hole > 0, noise, picture))
+    fits, residuals = zip(
+        *(fit_faces(each, points, weights, model, atlas, hole) for each in pictures), strict=True
+    )
+    assert torch.equal(fits[0].identity, fits[1].identity)
+    assert torch.equal(fits[0].illumination, fits[1].illumination)
+    assert torch.equal(residuals[0]["photometric"], residuals[1]["photometric"])
+    free = fit_faces(pictures[0], points, weights, model, atlas)[0]
+    assert not torch.equal(free.identity, fits[0].identity)
+
+
+@torch.no_grad()
+def test_something_dark_before_the_face_loses_its_weight():
+    model, atlas, _, _, picture, mesh = portraits(2)
+    points, weights = mesh.projected[:, model.landmarks, :2], torch.ones(2, 68)
+    covered = picture.clone()
+    covered[:, :, 105:150, 60:100] = torch.tensor([0.05, 0.1, 0.3])[:, None, None]
+    clear, hidden = (fit_faces(each, points, weights, model, atlas)[0] for each in (picture, covered))
+    assert (
+        surface_error(hidden, mesh, model, atlas).mean()
+        < surface_error(clear, mesh, model, atlas).mean() + 0.3
+    )
+
+
+@torch.no_grad()
+def test_light_and_skin_come_back_where_shape_is_known():
+    model, atlas, true, skin, picture, mesh = portraits(2)
+    light, found = light_and_skin(picture, true, model, atlas)
+    lit = Fit(true.identity, true.expression, true.camera, light)
+    ratio = reconstruct(lit, model, atlas, SIZE, SIZE).shading / mesh.shading
+    seen = (mesh.uv_normals[:, 2:] > 0.3).float()
+    mean = (ratio * seen).sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True)
+    assert (((ratio / mean - 1).abs() * seen).sum() / (3 * seen.sum())) < 0.05
+    # brightness is shared between light and skin by the priors; their product is what the picture shows
+    product = skin_albedo(model, found) * ratio - skin_albedo(model, skin)
+    assert (product.abs() * seen).sum() / (3 * seen.sum()) < 0.03
+
+
+@torch.no_grad()
+def test_a_face_does_not_depend_on_its_batch_or_on_the_picture_s_place():
+    model, atlas, _, _, picture, mesh = portraits(2)
+    points, weights = mesh.projected[:, model.landmarks, :2], torch.ones(2, 68)
+    together, _ = fit_faces(picture, points, weights, model, atlas)
+    alone, _ = fit_faces(picture[1:2], points[1:2], weights[1:2], model, atlas)
+    torch.testing.assert_close(together.identity[1:2], alone.identity, atol=2e-2, rtol=0)
+    wider = torch.nn.functional.pad(picture[1:2], (40, 24, 16, 0), mode="replicate")
+    moved_points = points[1:2] + torch.tensor([40.0, 16.0])
+    shifted, _ = fit_faces(wider, moved_points, weights[1:2], model, atlas)
+    torch.testing.assert_close(shifted.identity, alone.identity, atol=2e-2, rtol=0)
+    again, _ = fit_faces(picture[1:2], points[1:2], weights[1:2], model, atlas)
+    assert torch.equal(again.identity, alone.identity)
+
+
+@torch.no_grad()
+def test_nothing_to_see_leaves_the_landmark_fit():
+    model, atlas, _, _, picture, mesh = portraits(1)
+    points, weights = mesh.projected[:, model.landmarks, :2], torch.ones(1, 68)
+    hole = torch.ones(1, 1, SIZE, SIZE)
+    fit, residuals = fit_faces(picture, points, weights, model, atlas, hole)
+    by_landmarks = fit_landmarks(points, weights, model, five_points=False)
+    torch.testing.assert_close(fit.camera.euler_xyz, by_landmarks.camera.euler_xyz, atol=0.02, rtol=0)
+    torch.testing.assert_close(fit.illumination[0, 1], torch.tensor(LIGHT_MEAN), atol=1e-4, rtol=0)
+    assert residuals["seen"] == 0 and residuals["photometric"] == 0
+
+
+@torch.no_grad()
+def test_jacobian_is_the_change_of_the_residual():
+    """Each kind of number moved a little: what the residual does is what the Jacobian says."""
+    model, atlas, true, _, picture, _ = portraits(1)
+    rows = photometric_rows(model, atlas)
+    state, crops, _ = _started(picture, true, model, rows, None)
+    level = 0
+    light = state.light + 0.1 * torch.randn(1, NUM_LIGHT, generator=torch.Generator().manual_seed(2))
+    mean = _State(state.pose, torch.zeros_like(state.shape), light, state.skin)
+
+    def residual(at: _State) -> Tensor:
+        texels = _look(at, crops, level, model, rows)[0]
+        return _colours(texels, at.light[0], at.skin[0], rows, level)[0]
+
+    texels = _look(mean, crops, level, model, rows)[0]
+    _, albedo, harmonics, shading = _colours(texels, light[0], mean.skin[0], rows, level)
+    jacobian = torch.cat(
+        (
+            _geometry_jacobian(texels, albedo, light[0], mean.pose.scale[0], mean.pose.rotation[0], rows),
+            _colour_jacobian(albedo, harmonics, shading, rows, level),
+        ),
+        2,
+    )
+    sure = texels.trust > 0.9
+    total = jacobian.shape[2]
+    for column in (0, 1, 2, 3, 4, 5, 6, 9, 210, GEOMETRY, GEOMETRY + 12, GEOMETRY + NUM_LIGHT, total - 3):
+        size = 0.01 if column < NUM_CAMERA else 0.1
+        step = torch.zeros(1, total)
+        step[0, column] = size
+        camera, shape, of_light, skin = step.split(
+            (NUM_CAMERA, GEOMETRY - NUM_CAMERA, NUM_LIGHT, total - GEOMETRY - NUM_LIGHT), 1
+        )
+        ahead, behind = (
+            residual(
+                _State(
+                    moved(mean.pose, sign * camera), mean.shape + sign * shape,
+                    mean.light + sign * of_light, mean.skin + sign * skin,
+                )
+            )
+            for sign in (1, -1)
+        )  # fmt: skip
+        found = (behind - ahead)[:, sure] / (2 * size)
+        expected = jacobian[:, sure, column]
+        assert (found - expected).norm() < 0.12 * expected.norm() + 1e-4, column
+
+
+def test_prior_lets_brightness_vary_more_than_tint():
+    precision = prior_precision(2)
+    assert precision.shape == (6 + 228 + 27 + 2,) * 2
+    light = torch.linalg.inv(precision[GEOMETRY : GEOMETRY + NUM_LIGHT, GEOMETRY : GEOMETRY + NUM_LIGHT])
+    white = torch.zeros(NUM_LIGHT)
+    white[[0, 9, 18]] = 1
+    blue = torch.zeros(NUM_LIGHT)
+    blue[[0, 18]] = torch.tensor([-1.0, 1.0])
+    assert white @ light @ white > 5 * (blue @ light @ blue)
+    assert torch.linalg.eigvalsh(precision).min() > 0
