@@ -15,7 +15,6 @@ from benchmarks.timing import Case, measured
 from facefill.geometry.fitting import fit_faces
 from facefill.geometry.landmark_fitting import fit_landmarks
 from facefill.geometry.morphable_model import EXPRESSION_COUNT, IDENTITY_COUNT, linear_vertices
-from facefill.geometry.photometric import refine
 from facefill.geometry.reconstruction import reconstruct
 from facefill.geometry.texture import render, unwrap
 from facefill.geometry.uv_atlas import uv_from_vertices
@@ -95,13 +94,8 @@ def fitting_cases(faces: Faces) -> list[Case]:
     trust = torch.ones(faces.landmarks.shape[:2])
     landmarks, count = faces.landmarks, len(faces.image)
     by_landmarks = partial(fit_landmarks, landmarks, trust, faces.model, five_points=False)
-    lit = partial(fit_faces, faces.image, landmarks, trust, faces.model, faces.atlas)
-
-    def refined() -> object:
-        return refine(faces.image, landmarks, trust, by_landmarks(), faces.model, faces.atlas)
-
+    full = partial(fit_faces, faces.image, landmarks, trust, faces.model, faces.atlas)
     return [
         Case("fit", "68 landmarks", by_landmarks, count, most_ms=MOST_LANDMARKS_MS),
-        Case("fit", "68 landmarks, light from the pixels", lit, count),
-        Case("fit", "68 landmarks and photometric refinement", refined, count, most_ms=MOST_FIT_MS),
+        Case("fit", "68 landmarks and photometric", full, count, most_ms=MOST_FIT_MS),
     ]

@@ -97,7 +97,7 @@ def test_maps() -> None:
             *speed_maps.resampling_cases(1),
             *speed_maps.fitting_cases(drawn_faces(1)),
         ]
-        assert len(rows_of(cases)) == 3 + 6 + 3
+        assert len(rows_of(cases)) == 3 + 6 + 2
 
 
 def test_linear_model_is_the_same_in_every_way() -> None:
