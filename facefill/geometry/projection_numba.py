@@ -5,15 +5,16 @@ import torch
 from torch import Tensor
 
 from facefill.geometry.compiled import compiled, for_images, images_of
+from facefill.geometry.mesh_numba import fill_normals
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.projection import LEAST_FACING
 from facefill.geometry.rasterizer_numba import depths_of_keys, draw_keys
 from facefill.geometry.reconstruction import Fit
-from facefill.geometry.spherical_harmonics import AMBIENT, LINEAR, MINIMUM_SHADING, QUADRATIC, ZENITH
+from facefill.geometry.shading_numba import FACTORS
+from facefill.geometry.spherical_harmonics import MINIMUM_SHADING
 from facefill.geometry.texture_numba import depth_limits, fill_planes
 from facefill.geometry.uv_atlas import UVAtlas
 
-FACTORS = (AMBIENT, LINEAR, LINEAR, LINEAR, ZENITH, *[QUADRATIC] * 3, QUADRATIC / 2)  # of the harmonics
 BLOCK = 512  # texels
 
 
@@ -43,7 +44,7 @@ def project_numba(
 
     def unwrap(image: int) -> None:
         normals = np.zeros_like(shapes[image])
-        compiled(fill_normals)(shapes[image], triangles, rotations[image], normals)
+        compiled(fill_normals)(shapes[image], triangles, normals)
         keys, depth = np.empty(height * width, np.int64), np.empty(height * width, np.float32)
         draw_keys(places[image], triangles, height, width, keys)
         compiled(depths_of_keys)(keys, depth)
@@ -52,7 +53,7 @@ def project_numba(
             images[image],
             depth.reshape(height, width),
             places[image],
-            normals,
+            normals @ rotations[image].T,
             lights[image],
             limits,
             texels.numpy(),
@@ -66,36 +67,6 @@ def project_numba(
 
     for_images(unwrap, count)
     return pictures[0], pictures[1], visible
-
-
-def fill_normals(
-    vertices: np.ndarray, triangles: np.ndarray, rotation: np.ndarray, normals: np.ndarray
-) -> None:
-    """Write unit normals (V, 3) in the camera frame, as `vertex_normals` has them, into an array of zeros."""
-    for face in range(len(triangles)):
-        a, b, c = np.uint64(triangles[face, 0]), np.uint64(triangles[face, 1]), np.uint64(triangles[face, 2])
-        ux, uy, uz = (
-            vertices[b, 0] - vertices[a, 0],
-            vertices[b, 1] - vertices[a, 1],
-            vertices[b, 2] - vertices[a, 2],
-        )
-        vx, vy, vz = (
-            vertices[c, 0] - vertices[a, 0],
-            vertices[c, 1] - vertices[a, 1],
-            vertices[c, 2] - vertices[a, 2],
-        )
-        x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        for vertex in (a, b, c):
-            normals[vertex, 0] += x
-            normals[vertex, 1] += y
-            normals[vertex, 2] += z
-    for k in range(len(normals)):
-        x, y, z = normals[k, 0], normals[k, 1], normals[k, 2]
-        length = max(np.sqrt(x * x + y * y + z * z), np.float32(1e-20))
-        x, y, z = x / length, y / length, z / length
-        normals[k, 0] = rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z
-        normals[k, 1] = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z
-        normals[k, 2] = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z
 
 
 def fill_planes_of_texels(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facefill.geometry.compiled import may_run_compiled
+from facefill.geometry.compiled import may_run_compiled, may_run_loops
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.rasterizer import Fragments, interpolate
 from facefill.geometry.shapes import check_shape
@@ -99,6 +99,10 @@ def coverage(fragments: Fragments) -> Tensor:
 
 def sample(picture: Tensor, positions: Tensor) -> Tensor:  # (N, C, H, W), (N, h, w, 2) column and row
     """(N, C, h, w) bilinear samples, pixel centres at integers, the border repeated outside."""
+    if may_run_loops(picture, positions):
+        from facefill.geometry.sampling_numba import sample_numba
+
+        return sample_numba(picture, positions)
     size = positions.new_tensor((picture.shape[3], picture.shape[2]))
     grid = (2 * positions + 1) / size - 1
     return functional.grid_sample(picture, grid, padding_mode="border", align_corners=False)

@@ -13,7 +13,7 @@ from facefill.geometry.mesh import vertex_normals
 from facefill.geometry.rasterizer import Fragments, fragments_from_ids, interpolate, rasterize, triangle_ids
 from facefill.geometry.rasterizer_numba import triangle_ids_numba
 from facefill.geometry.spherical_harmonics import shade_maps
-from facefill.geometry.texture import locate
+from facefill.geometry.texture import locate, sample
 from facefill.geometry.texture_numba import locate_numba
 from facefill.geometry.uv_atlas import uv_from_vertices
 from tests.support.small_model import small_model_and_atlas
@@ -104,12 +104,15 @@ def looks(name: str) -> tuple[Callable[..., torch.Tensor], tuple[torch.Tensor, .
     vertices = model.mean * (1 + 0.05 * torch.randn(2, *model.mean.shape, generator=generator))
     maps = torch.nn.functional.normalize(torch.randn(2, 3, 19, 33, generator=generator), dim=1)
     maps[..., :5] = 0
+    picture = torch.rand(2, 3, 21, 17, generator=generator)
+    places = torch.rand(2, 30, 9, 2, generator=generator) * torch.tensor([22.0, 26.0]) - 3  # some outside
     steps = {
         "normals": (lambda v: vertex_normals(v, model.triangles), (vertices,)),
         "maps": (
             lambda v: uv_from_vertices(v, atlas),
             (torch.randn(2, len(model.mean), 4, generator=generator),),
         ),
+        "samples": (sample, (picture, places)),
         "shading": (shade_maps, (maps, torch.randn(2, 3, 9, generator=generator))),
     }
     return steps[name]
@@ -123,7 +126,7 @@ def with_gradients(step: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor
     return [made.detach(), *(leaf.grad for leaf in leaves)]
 
 
-@pytest.mark.parametrize("name", ["normals", "maps", "shading"])
+@pytest.mark.parametrize("name", ["normals", "maps", "shading", "samples"])
 def test_steps_and_their_gradients_agree_with_torch_and_two_runs_to_the_last_bit(monkeypatch, name):
     found, again = with_gradients(*looks(name)), with_gradients(*looks(name))
     without_numba(monkeypatch)
@@ -135,7 +138,7 @@ def test_steps_and_their_gradients_agree_with_torch_and_two_runs_to_the_last_bit
     assert all((own - true).norm() < 2e-5 * true.norm() for own, true in zip(found, exact, strict=True))
 
 
-@pytest.mark.parametrize("name", ["normals", "maps", "shading"])
+@pytest.mark.parametrize("name", ["normals", "maps", "shading", "samples"])
 def test_gradients_of_the_torch_twins_in_float64(name):
     step, inputs = looks(name)
     doubles = tuple(value.double().requires_grad_() for value in inputs)
