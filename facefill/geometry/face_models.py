@@ -110,7 +110,12 @@ def _built(kind: str, files: list[Path], build: Callable[[], ModelParts]) -> Mor
             return load_model(path)
         except UserError:  # a damaged cache is built again
             pass
-    model = model_from_parts(build())
+    try:
+        model = model_from_parts(build())
+    except UserError:
+        raise
+    except ValueError as error:  # a mesh that cannot be unwrapped
+        raise UserError(f"{files[0]} is not the mesh of a face: {error}") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_model(model, path)

@@ -28,11 +28,11 @@ class MorphableModel:
     """Everything about a face model that does not change while it is used.
 
     name; mean (V, 3) µm; identity_basis (199, V, 3) and expression_basis (29, V, 3), µm for a coefficient of
-    1; identity_sigma (199,) and expression_sigma (29,), root mean square vertex displacement in µm of that
-    coefficient; triangles (F, 3) int64, counter-clockwise from outside; landmarks (68,) int64 vertex ids in
-    iBUG order; mirror (V,) int64 partner of each vertex; uv (V, 2) float32 [column, row] in texels of the 192
-    x 256 atlas, pixel centres at integers; mean_albedo (3, 192, 256) in [0, 1]; albedo_basis (A, 3, 192,
-    256), one standard deviation each, where A may be 0.
+    1; identity_sigma (199,) and expression_sigma (29,), one standard deviation in the numbers of the model's
+    own files, 0 for a component that it does not have; triangles (F, 3) int64, counter-clockwise from
+    outside; landmarks (68,) int64 vertex ids in iBUG order; mirror (V,) int64 partner of each vertex; uv (V,
+    2) float32 [column, row] in texels of the 192 x 256 atlas, pixel centres at integers; mean_albedo (3, 192,
+    256) in [0, 1]; albedo_basis (A, 3, 192, 256), one standard deviation each, where A may be 0.
     """
 
     name: str
@@ -98,7 +98,9 @@ def mirror_coefficients(model: MorphableModel) -> Tensor:
         if torch.equal(mirrored, sign[:, None] * flat):
             block = torch.diag(sign)
         else:
-            block = torch.linalg.lstsq(flat.T, mirrored.T).solution.T
+            # normal equations: the bases of a scan are long, and their 199 components far from dependent
+            products = (flat @ flat.T).cpu(), (flat @ mirrored.T).cpu()
+            block = torch.linalg.lstsq(*products, driver="gelsd").solution.T
         stop = start + len(basis)
         matrix[start:stop, start:stop] = block.float().cpu()
         start = stop

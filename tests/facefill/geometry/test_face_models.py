@@ -72,6 +72,13 @@ def test_a_built_model_is_complete_and_kept(
     assert len(list(cache.iterdir())) == 2
 
 
+def test_a_mesh_that_is_no_face_is_named(realdata: Path, tmp_path: Path) -> None:
+    marks = tmp_path / "marks.txt"
+    marks.write_text("\n".join(str(k % 25) for k in range(68)))
+    with pytest.raises(UserError, match=r"random-momo\.h5 is not the mesh of a face"):
+        open_model("statismo", realdata / "statismo_h5" / "random-momo.h5", marks)
+
+
 def test_the_genuine_ict_face_is_a_face(realdata: Path) -> None:
     model = open_model("ict", realdata / "ict_facekit" / "ict_face_area_9409.npz")
     assert model.name == "ict-facekit"
