@@ -21,7 +21,8 @@ ENOUGH = 1e-3  # part of the energy that a step has to gain
 class Freedom:
     """How 2V coordinates depend on D numbers: coordinate k is sign[k] * number[index[k]]; sign 0 fixes it.
 
-    index (V, 2) int64, sign (V, 2) in {-1, 0, 1}; coordinates are [column from the middle, row].
+    index (V, 2) int64 names each of the D numbers; sign (V, 2) in {-1, 0, 1}; coordinates are [column from
+    the middle, row].
     """
 
     index: Integers
