@@ -46,7 +46,7 @@ def evaluate_run(
         reason = f"; the first: {result.skipped[0][0]}: {result.skipped[0][1]}" if result.skipped else ""
         raise UserError(f"evaluate: no picture of split {config.evaluate.split} could be measured{reason}")
     folder = storage.join(config.output, "evaluation")
-    url = write_report(folder, page_of(config, outcomes, result))
+    url = write_report(folder, page_of(config, model, outcomes, result))
     progress.say(markdown_table(result))
     track(config, result, folder, digest([outcomes[name]["digest"] for name in sorted(outcomes)]))
     pictures = len({row["position"] for row in result.rows})
@@ -96,7 +96,9 @@ def measure(config: RunConfig, completer: FaceCompleter, lpips: Any, progress: P
     return result
 
 
-def page_of(config: RunConfig, outcomes: dict[str, Outcome], result: Evaluation) -> ReportPage:
+def page_of(
+    config: RunConfig, model: RunModel, outcomes: dict[str, Outcome], result: Evaluation
+) -> ReportPage:
     """Everything the report tells, gathered from the run's folder."""
     return ReportPage(
         title=f"facefill · {config.name}",
@@ -111,7 +113,7 @@ def page_of(config: RunConfig, outcomes: dict[str, Outcome], result: Evaluation)
         sweep=read_table(storage.join(config.output, "sweep", "table.parquet"))
         if config.sweep.trials
         else [],
-        provenance=provenance(config, outcomes),
+        provenance=provenance(config, model, outcomes),
         config=storage.read_text(storage.join(config.output, "config.yaml")),
     )
 
@@ -125,9 +127,10 @@ def data_row(config: RunConfig, name: str) -> dict[str, Any]:
     return {"dataset": name, "kind": kind, **splits, "rejected": len(manifest.rejected)}
 
 
-def provenance(config: RunConfig, outcomes: dict[str, Outcome]) -> dict[str, str]:
-    """Digests, versions and times."""
-    facts = {f"digest of {name}": outcome["digest"][:16] for name, outcome in outcomes.items()}
+def provenance(config: RunConfig, model: RunModel, outcomes: dict[str, Outcome]) -> dict[str, str]:
+    """The model, digests, versions and times."""
+    facts = {"morphable model": str(model)}
+    facts |= {f"digest of {name}": outcome["digest"][:16] for name, outcome in outcomes.items()}
     facts |= {f"seconds of {name}": f"{seconds:.0f}" for name, seconds in step_seconds(config.output)}
     facts |= {name: importlib.metadata.version(name) for name in SHOWN_VERSIONS}
     return facts | {"python": platform.python_version(), "machine": platform.machine()}

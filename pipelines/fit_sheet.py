@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from facefill.fit_pictures import Tiles, fit_sheet, fit_tiles
+from facefill.geometry.fitting import skin_albedo
+from facefill.geometry.photometric import light_and_skin
 from facefill.geometry.reconstruction import fit_from_vector
 from facefill.geometry.uv_atlas import build_atlas
 from facefill.samples import collate, decode_sample
@@ -65,7 +67,8 @@ def draw_fits(task: FitTask) -> list[tuple[str, Tiles]]:
             batch = collate([{**sample, "key": row.key, "seed": 0}])
             points = batch["landmarks"] if row.landmarks == 68 else batch["five"]
             fit = fit_from_vector(torch.tensor([fits[row.key]["fit"]], dtype=torch.float32))
-            [tiles] = fit_tiles(batch["image"], points, fit, model, atlas)
+            _, skin = light_and_skin(batch["image"], fit, model, atlas)  # no fit stores its skin
+            [tiles] = fit_tiles(batch["image"], points, fit, model, atlas, skin_albedo(model, skin))
             drawn.append((label_of(fits[row.key]), tiles))
     return drawn
 
