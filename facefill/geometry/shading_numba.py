@@ -1,7 +1,7 @@
 """Shading by spherical harmonics, forward and backward, as machine code for the CPU.
 
 The twin of `spherical_harmonics.shade_maps`, which it equals to rounding. Gradients by the light are summed
-in float64 in a fixed order, so two runs agree to the last bit.
+in a fixed order, so two runs agree to the last bit.
 """
 
 from typing import Any
@@ -81,7 +81,8 @@ def fill_shading_gradient(
     """Write the gradients by normals (3, T) and by the light (3, 9), given that by the shading (3, T)."""
     two = np.float32(2)
     by_normals[:] = np.float32(0)
-    sums = np.empty((9, LANES), np.float64)  # of every sixteenth texel, which one instruction can add to
+    # Sums over every sixteenth texel, which one instruction can add to, and then a gradient by the normals.
+    sums = np.empty((12, LANES), np.float32)
     for channel in range(3):
         sums[:] = 0
         ambient, by_z = factors[0] * light[channel, 0], factors[1] * light[channel, 1]
@@ -108,8 +109,11 @@ def fill_shading_gradient(
                 sums[6, lane] += given * (x * z)
                 sums[7, lane] += given * (x * y)
                 sums[8, lane] += given * fifth
-                by_normals[0, k] += given * (by_x + two * (tesseral - zenith) * x + by_xz * z + by_xy * y)
-                by_normals[1, k] += given * (by_y - two * (tesseral + zenith) * y + by_yz * z + by_xy * x)
-                by_normals[2, k] += given * (by_z + two * two * zenith * z + by_yz * y + by_xz * x)
+                sums[9, lane] = given * (by_x + two * (tesseral - zenith) * x + by_xz * z + by_xy * y)
+                sums[10, lane] = given * (by_y - two * (tesseral + zenith) * y + by_yz * z + by_xy * x)
+                sums[11, lane] = given * (by_z + two * two * zenith * z + by_yz * y + by_xz * x)
+            for axis in range(3):
+                for lane in range(lanes):
+                    by_normals[axis, start + lane] += sums[9 + axis, lane]
         for term in range(9):
             by_light[channel, term] = factors[term] * sums[term].sum()
