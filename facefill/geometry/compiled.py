@@ -34,7 +34,7 @@ def may_run_compiled(*tensors: Tensor) -> bool:
 
 @functools.cache
 def compiled(loop: Callable[..., None]) -> Callable[..., None]:
-    """The function as machine code that holds no interpreter lock; compiling takes a second, once a machine.
+    """The function as machine code that holds no interpreter lock; compiling takes seconds, once a machine.
 
     Division by zero gives what it gives in numpy: a loop that may raise in its middle cannot run on several
     numbers at once, which halves the z-buffer's speed. Nothing else is relaxed: no sum is reordered. What is
