@@ -63,6 +63,14 @@ KINDS = {
         "facefill evaluate demo evaluate.images=100",
     ),
 }
+VERIFY = Verb(
+    "read finished shards again and hold every byte against the manifest",
+    "facefill verify runs/demo",
+)
+INSPECT = Verb(
+    "say what a shard set holds and draw a sheet of its samples",
+    "facefill inspect runs/demo/uv/celeba --sheet celeba.jpg",
+)
 COMPLETE = Verb(
     "complete a photograph under a mask",
     "facefill complete photo.jpg --mask mask.png --landmarks points.txt",
@@ -96,6 +104,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_config_arguments(add("run", RUN))
     for kind, verb in KINDS.items():
         add_config_arguments(add(kind, verb, " (one arrow of `run`)"))
+    add_verify_arguments(add("verify", VERIFY))
+    add_inspect_arguments(add("inspect", INSPECT))
     add_photo_arguments(add("complete", COMPLETE))
     add_photo_arguments(add("views", VIEWS))
     add_model_arguments(add("models", MODELS))
@@ -111,6 +121,25 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="key=value",
         help="dotted setting, e.g. stages.inpaint.training.steps=500",
     )
+
+
+def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `verify` takes."""
+    parser.add_argument("folder", help="a shard set, or a folder with some, such as a run's output; any URL")
+    parser.add_argument(
+        "--remove-damaged",
+        action="store_true",
+        help="remove damaged tars, so that the command that made them writes them again",
+    )
+
+
+def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `inspect` takes."""
+    parser.add_argument("folder", help="a finished shard set (the folder with manifest.parquet); any URL")
+    parser.add_argument("--split", default="", help="train, validation or test (default: all)")
+    parser.add_argument("--sample", default="", metavar="KEY", help="tell everything about this sample")
+    parser.add_argument("--sheet", metavar="FILE", help="write pictures of samples to this .jpg or .png")
+    parser.add_argument("--count", type=int, default=16, help="samples on the sheet (default: %(default)s)")
 
 
 def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -165,6 +194,10 @@ def main(arguments: list[str] | None = None) -> int:
             from pipelines.complete import complete_files
 
             complete_files(options)
+        elif options.verb in ("verify", "inspect"):
+            from pipelines import shard_verbs
+
+            (shard_verbs.verify_files if options.verb == "verify" else shard_verbs.inspect_files)(options)
         elif options.verb == "models":
             from pipelines.models import show_models
 
