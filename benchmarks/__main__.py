@@ -1,9 +1,9 @@
-"""`python -m benchmarks speed [PART]` and `python -m benchmarks published`."""
+"""`python -m benchmarks speed [PART]`, `fits` and `published`."""
 
 import argparse
 import sys
 
-from benchmarks import speed
+from benchmarks import fits, speed
 
 
 def main() -> int:
@@ -12,6 +12,7 @@ def main() -> int:
     speed.add_arguments(
         verbs.add_parser("speed", help="time networks and geometry", description=speed.__doc__)
     )
+    fits.add_arguments(verbs.add_parser("fits", help="how good fits are", description=fits.__doc__))
     verbs.add_parser("published", help="the paper's own numbers")
     chosen = parser.parse_args()
     if chosen.verb == "published":
@@ -19,6 +20,8 @@ def main() -> int:
 
         print(published_table())
         return 0
+    if chosen.verb == "fits":
+        return fits.run(chosen)
     return speed.run(chosen)
 
 

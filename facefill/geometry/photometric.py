@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from facefill.geometry.camera import WeakPerspective
 from facefill.geometry.face_crop import CROP, FaceCrop, crop_camera, crop_face
@@ -19,23 +18,22 @@ from facefill.geometry.landmark_rows import UNIT, landmark_rows
 from facefill.geometry.mesh import vertex_normals
 from facefill.geometry.morphable_model import MorphableModel, linear_vertices
 from facefill.geometry.photometric_rows import PhotometricRows, photometric_rows
+from facefill.geometry.photometric_terms import (
+    Texels,
+    colour_jacobian,
+    colours,
+    geometry_jacobian,
+    normal_equations,
+    texels_of,
+)
 from facefill.geometry.rasterizer import rasterize
 from facefill.geometry.reconstruction import NUM_EXPRESSION, NUM_IDENTITY, Fit
 from facefill.geometry.rotations import euler_xyz_from_matrix
-from facefill.geometry.spherical_harmonics import LINEAR, QUADRATIC, ZENITH, sh_basis
-from facefill.geometry.texture import sample
 from facefill.geometry.uv_atlas import UVAtlas
 
 STEPS = (0, 0, 1, 1, 2, 2, 2)  # blur of each Gauss-Newton step
-FIRST_LIGHT_STEPS, LIGHT_STEPS = (
-    3,
-    6,
-)  # of light and skin alone: before all else, and where nothing else moves
-EVIDENCE = 0.04  # of an independent sample that one texel stands for: its neighbours err alike
-SPREADS = (0.03, 0.15)  # smallest and largest standard deviation of the residual, of [0, 1]
-OUTLIER = 2.0  # standard deviations beyond which a texel loses its weight (Geman-McClure)
-LEAST_FACING, WELL_FACING = 0.15, 0.4  # of the normal towards the camera
-DEPTH_TOLERANCE = 3e3  # micrometres
+# Steps of light and skin alone: before all else, and where nothing else moves.
+FIRST_LIGHT_STEPS, LIGHT_STEPS = 3, 6
 LARGEST_TURN, LARGEST_CHANGE = 0.2, 1.5  # radians and standard deviations per step
 CAMERA_DAMPING = 1.0
 # Lights of portraits, per harmonic: mean, spread that all channels share, spread of each channel's tint.
@@ -54,18 +52,6 @@ class _State:
     shape: Tensor  # (N, 228)
     light: Tensor  # (N, 27)
     skin: Tensor  # (N, A)
-
-
-@dataclass(frozen=True)
-class _Texels:
-    """The T texels of one face as its crop shows them."""
-
-    place: Tensor  # (T, 3) camera frame, decimetres
-    normal: Tensor  # (T, 3) unit, camera frame
-    colour: Tensor  # (3, T)
-    across: Tensor  # (3, T) change of the colour per pixel to the right
-    down: Tensor  # (3, T) and downwards
-    trust: Tensor  # (T,) in [0, 1]: seen, known and facing the camera
 
 
 def refine(
@@ -143,7 +129,7 @@ def _started(
 
 def _look(
     state: _State, crops: list[FaceCrop], level: int, model: MorphableModel, rows: PhotometricRows
-) -> list[_Texels]:
+) -> list[Texels]:
     """The texels of every face where the state puts them."""
     identity, expression = state.shape.split((NUM_IDENTITY, NUM_EXPRESSION), 1)
     vertices = linear_vertices(model.mean, model.identity_basis, model.expression_basis, identity, expression)
@@ -154,7 +140,7 @@ def _look(
     pixels = vertices[:, :, :2] * to_pixels + state.pose.translation[:, None]
     depth = rasterize(torch.cat((pixels, vertices[:, :, 2:]), 2), model.triangles, CROP, CROP).depth
     return [
-        _texels(
+        texels_of(
             crop.pictures[level],
             crop.known[level],
             state.pose.scale[n],
@@ -168,42 +154,17 @@ def _look(
     ]
 
 
-def _texels(
-    picture: Tensor,
-    known: Tensor,
-    scale: Tensor,
-    vertices: Tensor,
-    normals: Tensor,
-    pixels: Tensor,
-    depth: Tensor,
-    rows: PhotometricRows,
-) -> _Texels:
-    """What one crop shows at the texels."""
-    corners = torch.cat((vertices, normals, pixels), 1)[rows.corners]
-    place, normal, position = (corners * rows.barycentric[:, :, None]).sum(1).split((3, 3, 2), 1)
-    normal = functional.normalize(normal, dim=1)
-    found = sample(torch.cat((picture, known), 1), position[None, None])[0, :, 0]
-    facing = normal[:, 2]
-    column, row = position.round().long().clamp(0, CROP - 1).unbind(1)
-    slope = (1 - facing.square()).clamp_min(0).sqrt() / facing.clamp_min(LEAST_FACING) * UNIT / scale
-    in_front = place[:, 2] >= depth[row, column] - DEPTH_TOLERANCE - slope
-    inside = ((position >= 0) & (position <= CROP - 1)).all(1)
-    ramp = ((facing - LEAST_FACING) / (WELL_FACING - LEAST_FACING)).clamp(0, 1)
-    trust = ramp * (2 * found[9] - 1).clamp(0, 1) * (in_front & inside)
-    return _Texels(place / UNIT, normal, found[:3], found[3:6], found[6:9], trust)
-
-
 def _with_light(
-    state: _State, seen: list[_Texels], rows: PhotometricRows, level: int, prior: Tensor, count: int
+    state: _State, seen: list[Texels], rows: PhotometricRows, level: int, prior: Tensor, count: int
 ) -> _State:
     """The state with the light and skin that explain the picture where shape and camera are."""
     for _ in range(count):
         steps = []
         for n, texels in enumerate(seen):
             light, skin = state.light[n], state.skin[n]
-            residual, albedo, harmonics, shading = _colours(texels, light, skin, rows, level)
-            jacobian = _colour_jacobian(albedo, harmonics, shading, rows, level)
-            matrix, right = _normal_equations(jacobian, residual, texels.trust)
+            residual, albedo, harmonics, shading = colours(texels, light, skin, rows, level)
+            jacobian = colour_jacobian(albedo, harmonics, shading, rows, level)
+            matrix, right = normal_equations(jacobian, residual, texels.trust, level)
             matrix = matrix + prior[GEOMETRY:, GEOMETRY:]
             right = right - prior[GEOMETRY:, GEOMETRY:] @ _from_mean(light, skin)
             steps.append(torch.linalg.solve(matrix.double(), right.double()).float())
@@ -214,25 +175,25 @@ def _with_light(
 
 def _stepped(
     state: _State,
-    seen: list[_Texels],
+    seen: list[Texels],
     marked: tuple[Tensor, Tensor],
     rows: PhotometricRows,
     level: int,
     prior: Tensor,
 ) -> _State:
-    """The state after one Gauss-Newton step of everything, and one more of the light at most."""
+    """The state after one Gauss-Newton step of everything."""
     steps = []
     for n, texels in enumerate(seen):
         light, skin = state.light[n], state.skin[n]
-        residual, albedo, harmonics, shading = _colours(texels, light, skin, rows, level)
+        residual, albedo, harmonics, shading = colours(texels, light, skin, rows, level)
         jacobian = torch.cat(
             (
-                _geometry_jacobian(texels, albedo, light, state.pose.scale[n], state.pose.rotation[n], rows),
-                _colour_jacobian(albedo, harmonics, shading, rows, level),
+                geometry_jacobian(texels, albedo, light, state.pose.scale[n], state.pose.rotation[n], rows),
+                colour_jacobian(albedo, harmonics, shading, rows, level),
             ),
             2,
         )
-        matrix, right = _normal_equations(jacobian, residual, texels.trust)
+        matrix, right = normal_equations(jacobian, residual, texels.trust, level)
         by_landmarks, off = marked[0][n], marked[1][n]
         matrix[:GEOMETRY, :GEOMETRY] += by_landmarks.T @ by_landmarks
         right[:GEOMETRY] += by_landmarks.T @ off
@@ -246,73 +207,6 @@ def _stepped(
     return _State(
         moved(state.pose, camera), state.shape + shape, state.light + light_step, state.skin + skin_step
     )
-
-
-def _colours(
-    texels: _Texels, light: Tensor, skin: Tensor, rows: PhotometricRows, level: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Residual (3, T) of the picture, albedo (3, T), harmonics (9, T), shading (3, T)."""
-    albedo = rows.albedo[level] + torch.tensordot(skin, rows.albedo_basis[level], 1)
-    harmonics = sh_basis(texels.normal).T
-    shading = light.view(3, 9) @ harmonics
-    return texels.colour - albedo * shading, albedo, harmonics, shading
-
-
-def _colour_jacobian(
-    albedo: Tensor, harmonics: Tensor, shading: Tensor, rows: PhotometricRows, level: int
-) -> Tensor:
-    """(3, T, 27 + A) change of the model's colours by light and skin."""
-    by_light = albedo.new_zeros(3, albedo.shape[1], 3, 9)
-    for channel in range(3):
-        by_light[channel, :, channel] = (albedo[channel] * harmonics).T
-    by_skin = (rows.albedo_basis[level] * shading).permute(1, 2, 0)
-    return torch.cat((by_light.flatten(2), by_skin), 2)
-
-
-def _geometry_jacobian(
-    texels: _Texels, albedo: Tensor, light: Tensor, scale: Tensor, rotation: Tensor, rows: PhotometricRows
-) -> Tensor:
-    """(3, T, 6 + 228) change of the model's colours less the picture's by `moved` and by shape."""
-    # a texel that moves sees another pixel; one that turns is shaded differently
-    move = -torch.stack((texels.across * scale, -texels.down * scale, torch.zeros_like(texels.down)), 2)
-    turn = albedo[:, :, None] * torch.einsum(
-        "cb,tbd->ctd", light.view(3, 9), _harmonics_by_normal(texels.normal)
-    )
-    spin = torch.linalg.cross(texels.place.expand_as(move), move) + torch.linalg.cross(
-        texels.normal.expand_as(turn), turn
-    )
-    grow = (move * texels.place).sum(2, keepdim=True)
-    shift = move[:, :, :2] * move.new_tensor((1.0, -1.0))
-    by_shape = torch.cat((move @ rotation, turn @ rotation), 2).transpose(0, 1) @ rows.bases
-    return torch.cat((spin, grow, shift, by_shape.transpose(0, 1)), 2)
-
-
-def _harmonics_by_normal(normal: Tensor) -> Tensor:
-    """(T, 9, 3) change of sh_basis with the normal (T, 3)."""
-    x, y, z = normal.unbind(1)
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    table = (
-        (zero, zero, zero),
-        (zero, zero, LINEAR * one),
-        (zero, LINEAR * one, zero),
-        (LINEAR * one, zero, zero),
-        (-2 * ZENITH * x, -2 * ZENITH * y, 4 * ZENITH * z),
-        (zero, QUADRATIC * z, QUADRATIC * y),
-        (QUADRATIC * z, zero, QUADRATIC * x),
-        (QUADRATIC * y, QUADRATIC * x, zero),
-        (QUADRATIC * x, -QUADRATIC * y, zero),
-    )
-    return torch.stack([torch.stack(row, 1) for row in table], 1)
-
-
-def _normal_equations(jacobian: Tensor, residual: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrix (P, P) and right side (P,) of the robust least-squares step."""
-    size = residual.square().mean(0).sqrt()
-    median = torch.where(trust > 0.5, size, torch.nan).nanmedian().nan_to_num()
-    spread = (1.2 * median).clamp(*SPREADS)
-    weight = trust / (1 + (size / (OUTLIER * spread)).square()).square() * EVIDENCE / spread.square()
-    flat = (jacobian * weight.sqrt()[:, None]).flatten(0, 1)
-    return flat.T @ flat, flat.T @ (residual * weight.sqrt()).flatten()
 
 
 def _from_mean(light: Tensor, skin: Tensor) -> Tensor:

@@ -15,9 +15,6 @@ from facefill.geometry.photometric import (
     LIGHT_MEAN,
     NUM_CAMERA,
     NUM_LIGHT,
-    _colour_jacobian,
-    _colours,
-    _geometry_jacobian,
     _look,
     _started,
     _State,
@@ -26,6 +23,7 @@ from facefill.geometry.photometric import (
     refine,
 )
 from facefill.geometry.photometric_rows import photometric_rows
+from facefill.geometry.photometric_terms import colour_jacobian, colours, geometry_jacobian
 from facefill.geometry.reconstruction import Fit, Reconstruction, reconstruct
 from facefill.geometry.texture import render
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
@@ -193,14 +191,14 @@ def test_jacobian_is_the_change_of_the_residual():
 
     def residual(at: _State) -> Tensor:
         texels = _look(at, crops, level, model, rows)[0]
-        return _colours(texels, at.light[0], at.skin[0], rows, level)[0]
+        return colours(texels, at.light[0], at.skin[0], rows, level)[0]
 
     texels = _look(mean, crops, level, model, rows)[0]
-    _, albedo, harmonics, shading = _colours(texels, light[0], mean.skin[0], rows, level)
+    _, albedo, harmonics, shading = colours(texels, light[0], mean.skin[0], rows, level)
     jacobian = torch.cat(
         (
-            _geometry_jacobian(texels, albedo, light[0], mean.pose.scale[0], mean.pose.rotation[0], rows),
-            _colour_jacobian(albedo, harmonics, shading, rows, level),
+            geometry_jacobian(texels, albedo, light[0], mean.pose.scale[0], mean.pose.rotation[0], rows),
+            colour_jacobian(albedo, harmonics, shading, rows, level),
         ),
         2,
     )
