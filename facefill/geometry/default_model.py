@@ -28,7 +28,7 @@ from facefill.geometry import (
     uv_atlas,
 )
 from facefill.geometry.albedo_painting import Palette, paint_albedo, region_fields, texel_places
-from facefill.geometry.albedo_space import albedo_components
+from facefill.geometry.albedo_space import skin_space
 from facefill.geometry.head_asset import STEPS_PER_TEXEL, load_asset
 from facefill.geometry.head_model import HeadModel, build_head
 from facefill.geometry.morphable_model import MorphableModel, load_model, save_model
@@ -77,8 +77,8 @@ def _face_of(head: HeadModel) -> MorphableModel:
     chosen = head.face_vertices
     identity, expression = head.identity_basis[:, chosen], head.expression_basis[:, chosen]
     regions = _regions(head)
-    mean_albedo = paint_albedo(regions, Palette())
-    skins = albedo_components(regions, texel_places(head, _atlas(head)), mean_albedo, Palette())
+    painted = paint_albedo(regions, Palette())
+    mean_albedo, skins = skin_space(regions, texel_places(head, _atlas(head)), painted, Palette())
     return MorphableModel(
         name=NAME,
         mean=head.mean[chosen],

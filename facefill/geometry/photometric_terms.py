@@ -19,7 +19,7 @@ from facefill.geometry.texture import sample
 # What part of an independent sample a texel stands for, per blur: neighbours err alike, the more so when
 # blurred.
 EVIDENCE = (0.03, 0.06, 0.15)
-SPREADS = (0.03, 0.15)  # smallest and largest standard deviation of the residual, of [0, 1]
+SPREADS = (0.02, 0.08)  # smallest and largest standard deviation of the residual, of [0, 1]
 # Standard deviations beyond which a texel loses its weight (Geman-McClure), per blur: forgiving while the fit
 # may be far off, strict in the end.
 OUTLIERS = (1.5, 1.2, 0.9)
