@@ -1,8 +1,9 @@
 """Write a shard set: one Ray task per tar, the same bytes however many workers there are.
 
-The only file that knows webdataset. Each task writes its tar to a temporary file, publishes it, and then
-publishes `parts/{shard}.json` with its rows; a task whose part is there with the same slice and settings is
-skipped, so a stopped job goes on where it was. The driver merges the parts and writes the manifest last.
+The tars are what webdataset reads and would write. Each task writes its tar to a temporary file, publishes
+it, and then publishes `parts/{shard}.json` with its rows; a task whose part is there with the same slice and
+settings is skipped, so a stopped job goes on where it was. The driver merges the parts and writes the
+manifest last.
 """
 
 import hashlib
@@ -26,9 +27,10 @@ from pipelines.manifest import (
 from pipelines.prepared import Prepare, Prepared, Slice, members_sha256
 from pipelines.shard_parts import Part, finished_part, part_as_json, part_from_json
 from pipelines.sources.records import Listing
+from pipelines.ustar import BLOCK, TarStream
 
 SHARD_FORMAT = 1  # counts up when the stored bytes of the same input change
-TAR_BLOCK = 512
+TAR_BLOCK = BLOCK
 
 
 def shard_dataset(
@@ -147,47 +149,35 @@ def _write_tar(
     rows: list[Row],
     rejected: list[Rejected],
 ) -> None:
-    from webdataset import TarWriter
-
-    with TarWriter(stream, mtime=0, encoder=False) as writer:
-        for sample in prepared:
-            if isinstance(sample, Rejected):
-                rejected.append(sample)
-                continue
-            offsets, end = _member_offsets(writer.tarstream.offset, sample.members)
-            writer.write({"__key__": sample.key, **sample.members})
-            if (
-                writer.tarstream.offset != end
-            ):  # a long name, or one that is not ASCII, takes blocks of its own
-                raise UserError(f"{sample.source}: the key {sample.key} does not fit a tar header; rename it")
-            names = sorted(sample.members)
-            row = Row(
-                key=sample.key,
-                shard=piece.shard,
-                index=len(rows),
-                split=piece.split,
-                source=sample.source,
-                identity=sample.identity,
-                sha256=members_sha256(sample.members),
-                members=tuple(names),
-                offsets=tuple(offsets),
-                sizes=tuple(len(sample.members[name]) for name in names),
-                similarity=sample.similarity,
-                landmarks=sample.landmarks,
-                has_parsing="parsing.png" in sample.members,
-            )
-            rows.append(row)
-
-
-def _member_offsets(start: int, members: Mapping[str, bytes]) -> tuple[list[int], int]:
-    """Where each member's bytes will lie, and the end: in the writer's order a header block, then whole data
-    blocks.
-    """
-    offsets = []
-    for name in sorted(members):
-        offsets.append(start + TAR_BLOCK)
-        start += TAR_BLOCK + -(-len(members[name]) // TAR_BLOCK) * TAR_BLOCK
-    return offsets, start
+    tar = TarStream(stream)
+    for sample in prepared:
+        if isinstance(sample, Rejected):
+            rejected.append(sample)
+            continue
+        names = sorted(sample.members)
+        try:
+            offsets = [tar.add(f"{sample.key}.{name}", sample.members[name]) for name in names]
+        except ValueError as error:
+            raise UserError(
+                f"{sample.source}: the key {sample.key} does not fit a tar header ({error}); rename it"
+            ) from None
+        row = Row(
+            key=sample.key,
+            shard=piece.shard,
+            index=len(rows),
+            split=piece.split,
+            source=sample.source,
+            identity=sample.identity,
+            sha256=members_sha256(sample.members),
+            members=tuple(names),
+            offsets=tuple(offsets),
+            sizes=tuple(len(sample.members[name]) for name in names),
+            similarity=sample.similarity,
+            landmarks=sample.landmarks,
+            has_parsing="parsing.png" in sample.members,
+        )
+        rows.append(row)
+    tar.close()
 
 
 class _Measured:
