@@ -38,7 +38,10 @@ DRIVER_SETTINGS = {
 }
 # Settings without secrets that a worker on another machine needs as well; credentials belong to the cluster
 # itself.
-HANDED_ON = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "FACEFILL_CACHE")
+HANDED_ON = (
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    *("FACEFILL_STORAGE", "FACEFILL_CACHE"),
+)
 
 
 @dataclass(frozen=True)

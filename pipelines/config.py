@@ -21,6 +21,23 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StorageConfig:
+    """How s3:// URLs are reached; what is empty comes from the standard environment (AWS_ENDPOINT_URL, ...).
+
+    Keys are never settings: `profile` names one of ~/.aws, the others name environment variables, which every
+    machine must have. anonymous: without keys, for public buckets.
+    """
+
+    endpoint_url: str = ""
+    region: str = ""
+    anonymous: bool = False
+    profile: str = ""
+    access_key_variable: str = ""
+    secret_key_variable: str = ""
+    session_token_variable: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The morphable model of all steps; `facefill models` says which files each kind needs.
 
@@ -182,6 +199,7 @@ class RunConfig:
     output: str
     seed: int = 0
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     datasets: tuple[DatasetConfig, ...] = ()

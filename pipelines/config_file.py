@@ -7,6 +7,7 @@ are the same dotted paths.
 import dataclasses
 import difflib
 import itertools
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def config_from_tree(tree: dict[str, Any], source: str) -> RunConfig:
         )
         raise UserError(f"config {source}: {faults}") from None
     check_references(config, source)
+    check_storage(config, source)
     check_model(config, source)
     check_stages(config, source)
     check_numbers(config, source)
@@ -173,6 +175,45 @@ def check_references(config: RunConfig, source: str) -> None:
             raise UserError(
                 f"config {source}: datasets: {dataset.name} has no root and synthesis.{kind} is 0; "
                 f"set the folder of the released dataset or a number of pictures to render"
+            )
+
+
+def check_storage(config: RunConfig, source: str) -> None:
+    """Keys come from one place, and no setting is secret, for settings are stored with the results."""
+    settings = config.storage
+    variables = {
+        name: getattr(settings, name)
+        for name in ("access_key_variable", "secret_key_variable", "session_token_variable")
+    }
+    for name, variable in variables.items():
+        if variable and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
+            raise UserError(
+                f"config {source}: storage.{name} is no name of an environment variable; put the key into a "
+                "variable and name that"
+            )
+    if bool(settings.access_key_variable) != bool(settings.secret_key_variable):
+        raise UserError(
+            f"config {source}: storage.access_key_variable and storage.secret_key_variable belong together; "
+            "set both or none"
+        )
+    if bool(settings.profile) + settings.anonymous + any(variables.values()) > 1:
+        raise UserError(
+            f"config {source}: storage: anonymous, profile and the variables of keys exclude each other; "
+            "leave one of them"
+        )
+    endpoint = settings.endpoint_url
+    if endpoint and not re.fullmatch(r"https?://[^@\s]+", endpoint):
+        raise UserError(
+            f"config {source}: storage.endpoint_url must be http://... or https://... without a name or "
+            "password in it"
+        )
+    urls = {"output": config.output, "model.path": config.model.path}
+    urls |= {f"datasets.{place}.root": dataset.root for place, dataset in enumerate(config.datasets)}
+    for name, url in urls.items():
+        if re.match(r"[a-z0-9]+://[^/@]*:[^/@]*@", url):
+            raise UserError(
+                f"config {source}: {name} has a password in it, and settings are stored with the results; "
+                "take it out (for s3:// see `storage`)"
             )
 
 

@@ -1,20 +1,18 @@
 """Files at any URL: a plain path, file://, memory://, s3:// or whatever else fsspec knows.
 
 Everything that the pipeline reads or writes goes through here. A write is atomic: readers see the old file,
-or the new one, never a part. Transient failures are tried again with growing pauses; a missing file or a
-refused permission is not. Object stores take their settings from the environment (AWS_ENDPOINT_URL,
-AWS_ACCESS_KEY_ID, AWS_REGION, ...).
+or the new one, never a part. Transient failures are waited for (`storage_faults`); a missing file or a
+refused permission is not. Object stores take their settings from the environment or from the run
+(`storage_settings`).
 """
 
 import contextlib
 import errno
 import hashlib
-import logging
+import io
 import os
 import shutil
-import socket
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -22,16 +20,17 @@ from typing import IO, Any, TypeVar
 import fsspec
 
 from facefill.errors import UserError
+from pipelines import storage_faults
+from pipelines.remote_file import RemoteFile
+from pipelines.storage_faults import FULL, disk_full, retried
+from pipelines.storage_settings import s3_options
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
-ATTEMPTS = 5
-FIRST_PAUSE_S = 0.2
-PERMANENT = {
-    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
-    *(errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG, errno.ELOOP),
-}
+PART_BYTES = 16 << 20  # larger objects are sent in parts
+PARTS_AT_ONCE = 4
+PARTIAL = ".partial"  # ends the names of unfinished files
+READ_BYTES = 4 << 20  # how much of a remote file is asked for at a time
 
 
 def join(url: str | os.PathLike[str], *parts: str) -> str:
@@ -60,8 +59,8 @@ def open(url: str, mode: str = "rb") -> Iterator[IO[Any]]:
     FileNotFoundError.
     """
     if "r" in mode:
-        with _retry(lambda: _open_for_reading(url, mode), url) as file:
-            yield file
+        with _opened(url) as stream:
+            yield stream if "b" in mode else io.TextIOWrapper(stream, "utf-8")
         return
     with _published(url) as partial, partial.open(mode) as file:
         yield file
@@ -102,7 +101,11 @@ def write_text(url: str, text: str) -> None:
 def exists(url: str) -> bool:
     """Whether a file or folder is there. A folder on an object store is there while it has a file."""
     filesystem, path = _filesystem(url)
-    return _retry(lambda: filesystem.exists(path), url)
+    try:
+        _retry(lambda: filesystem.info(path), url)  # some stores' own `exists` takes every failure for a no
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def size(url: str) -> int:
@@ -121,9 +124,8 @@ def list_files(url: str, suffix: str | tuple[str, ...] = "", recursive: bool = T
         found = [join(url, os.path.relpath(file, path)) for file in _local_files(path, recursive)]
     else:
         filesystem, folder = _filesystem(url)
-        remote = _retry(lambda: filesystem.find(folder, maxdepth=None if recursive else 1), url)
-        inside = [file[len(folder) :] for file in remote if not file.endswith("/")]
-        found = [join(url, file) for file in inside if file]  # some stores list an emptied folder as a file
+        depth = None if recursive else 1
+        found = [join(url, file) for file in _retry(lambda: _inside(filesystem, folder, depth), url)]
     return sorted(file for file in found if file.endswith(suffix) and not name_of(file).startswith("."))
 
 
@@ -137,8 +139,25 @@ def remove(url: str) -> None:
             path.unlink(missing_ok=True)
         return
     filesystem, remote = _filesystem(url)
+
+    def remove_all() -> None:
+        if filesystem.find(remote) == [remote]:
+            filesystem.rm_file(remote)
+            return
+        filesystem.rm(remote, recursive=True)
+        if left := _inside(filesystem, remote):  # s3fs passes over what S3 says that it could not remove
+            raise OSError(errno.EIO, f"{len(left)} files could not be removed")
+
     with contextlib.suppress(FileNotFoundError):
-        _retry(lambda: filesystem.rm(remote, recursive=True), url)
+        _retry(remove_all, url)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what writers left in a folder of this machine that were killed; nobody may be writing there."""
+    path = local_path(folder)
+    if path is not None:
+        for partial in path.glob(f".*{PARTIAL}"):
+            partial.unlink(missing_ok=True)
 
 
 def sha256(url: str) -> str:
@@ -167,12 +186,12 @@ def local_copy(url: str, cache: Path | None = None) -> Path:
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
         return path
     filesystem, remote = _filesystem(url)
-    version = _retry(lambda: filesystem.ukey(remote), url)
-    key = hashlib.sha256(f"{url}\n{version}".encode()).hexdigest()[:32]
+    info = _retry(lambda: filesystem.info(remote), url)
+    key = hashlib.sha256(f"{url}\n{hashlib.sha256(str(info).encode()).hexdigest()}".encode()).hexdigest()[:32]
     copy = (cache or cache_folder() / "downloads") / key / name_of(url)
     if not copy.exists():
         with _published(str(copy)) as partial:
-            _retry(lambda: filesystem.get_file(remote, str(partial)), url)
+            _retry(lambda: _download(filesystem, remote, partial, info["size"]), url)
     return copy
 
 
@@ -188,51 +207,117 @@ def ray_storage(url: str) -> tuple[str, Any]:
         raise UserError(
             f"{url}: other processes cannot see this memory; give a path or an object store's URL"
         )
+    _, remote = _filesystem(url)
+    return remote, _ray_filesystem(str(url))
+
+
+def _ray_filesystem(url: str) -> Any:
+    """Ray sends it to its workers as the URL alone: each finds keys and address on its own machine."""
     import pyarrow.fs
 
-    filesystem, remote = _filesystem(url)
-    return remote, pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem))
+    class Handler(pyarrow.fs.FSSpecHandler):
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _ray_handler, (url,)
+
+    return pyarrow.fs.PyFileSystem(Handler(_Patient(_filesystem(url)[0], url)))
+
+
+def _ray_handler(url: str) -> Any:
+    return _ray_filesystem(url).handler
+
+
+class _Patient:
+    """A filesystem whose calls are tried again as ours are."""
+
+    def __init__(self, filesystem: Any, url: str) -> None:
+        self._filesystem, self._url = filesystem, url
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._filesystem, name)
+        if not callable(member):
+            return member
+        return lambda *args, **options: _retry(lambda: member(*args, **options), self._url)
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
-    # Listings are not cached: another worker may have written a file since.
+    # Listings are not cached: another worker may have written a file since. One connection per file, for with
+    # more each read asks for the file's size first.
+    options = {"max_concurrency": 1} | s3_options() if _on_s3(url) else {}
     try:
-        return fsspec.core.url_to_fs(str(url), use_listings_cache=False)
+        return fsspec.core.url_to_fs(str(url), use_listings_cache=False, **options)
     except (ValueError, ImportError) as error:
         raise UserError(
             f"{url}: no storage of this kind ({error}); use a path, s3:// or another fsspec URL"
         ) from None
 
 
-def _open_for_reading(url: str, mode: str) -> IO[Any]:
-    filesystem, path = _filesystem(url)
-    return filesystem.open(path, mode)
+def _inside(filesystem: Any, folder: str, depth: int | None = None) -> list[str]:
+    """The files in a remote folder, named from there; some stores list an emptied folder as a file."""
+    files = filesystem.find(folder, maxdepth=depth)
+    return [inside for file in files if (inside := file[len(folder) :]) and not file.endswith("/")]
+
+
+def _on_s3(url: str) -> bool:
+    return str(url).startswith(("s3://", "s3a://"))
+
+
+def _opened(url: str) -> IO[bytes]:
+    path = local_path(url)
+    if path is not None:
+        return _retry(lambda: path.open("rb"), url)
+    filesystem, remote = _filesystem(url)
+    file = _retry(lambda: filesystem.open(remote, "rb", cache_type="none"), url)
+    return io.BufferedReader(RemoteFile(file, lambda read: _retry(read, url)), READ_BYTES)
 
 
 @contextlib.contextmanager
 def _published(url: str) -> Iterator[Path]:
-    """An empty file to fill; it becomes the URL's content when the block ends, and vanishes if it fails."""
+    """An empty file to fill; it becomes the URL's content when the block ends, and vanishes if it fails.
+
+    Raises UserError when the disk is full.
+    """
     path = local_path(url)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.parent if path is not None else None
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f".{name_of(url)}.", suffix=".partial")
-    os.close(handle)
-    partial = Path(name)
+    folder = Path(tempfile.gettempdir()) if path is None else path.parent
     try:
-        yield partial
-        if path is not None:
-            partial.chmod(0o644)
-            os.replace(partial, path)
-        else:
-            _retry(lambda: _upload(partial, url), url)
+        with _partial(folder, name_of(url)) as partial:
+            yield partial
+            if path is not None:
+                partial.chmod(0o644)
+                os.replace(partial, path)
+            else:
+                _retry(lambda: _upload(partial, url), url)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        remedy = "free space there" if path is not None else "free space there or set TMPDIR to another disk"
+        raise disk_full(error, folder, name_of(url), remedy) from error
+
+
+@contextlib.contextmanager
+def _partial(folder: Path, name: str) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=PARTIAL)
+    os.close(handle)
+    try:
+        yield Path(partial)
     finally:
-        partial.unlink(missing_ok=True)
+        Path(partial).unlink(missing_ok=True)
 
 
 def _upload(partial: Path, url: str) -> None:
     filesystem, path = _filesystem(url)
-    filesystem.put_file(str(partial), path)
+    options = {"chunksize": PART_BYTES, "max_concurrency": PARTS_AT_ONCE} if _on_s3(url) else {}
+    filesystem.put_file(str(partial), path, **options)
+    sent, there = partial.stat().st_size, filesystem.size(path)
+    if there != sent:
+        raise OSError(errno.EIO, f"{there} bytes arrived of {sent}")
+
+
+def _download(filesystem: Any, remote: str, partial: Path, size: int | None) -> None:
+    filesystem.get_file(remote, str(partial))
+    came = partial.stat().st_size
+    if size is not None and came != size:
+        raise OSError(errno.EIO, f"{came} bytes came of {size}")
 
 
 def _local_files(folder: Path, recursive: bool) -> Iterator[str]:
@@ -248,28 +333,5 @@ def _local_files(folder: Path, recursive: bool) -> Iterator[str]:
 
 
 def _retry(action: Callable[[], T], url: str) -> T:
-    """Do it, again after a pause if the failure may pass by itself; UserError if the store never answers."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return action()
-        except Exception as error:
-            if "Credentials" in type(error).__name__:
-                raise UserError(
-                    f"{url}: no keys for this storage on {socket.gethostname()}: set AWS_ACCESS_KEY_ID and "
-                    "AWS_SECRET_ACCESS_KEY there (on a cluster: on its machines, before Ray starts)"
-                ) from error
-            if not _may_pass(error):
-                raise
-            if attempt == ATTEMPTS:
-                raise UserError(
-                    f"{url}: the storage does not answer ({error}); check its address and keys"
-                ) from error
-            log.warning("%s: %s; trying again (%d of %d)", url, error, attempt, ATTEMPTS)
-            time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
-    raise AssertionError("unreachable")
-
-
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno not in PERMANENT and not isinstance(error, FileNotFoundError | PermissionError)
-    return type(error).__module__.startswith(("botocore", "aiohttp"))
+    here = local_path(url) is not None
+    return retried(action, url, storage_faults.DISK_PATIENCE_S if here else storage_faults.REMOTE_PATIENCE_S)

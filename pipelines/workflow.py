@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from facefill.errors import UserError
-from pipelines import storage
+from pipelines import storage, storage_settings
 from pipelines.cluster_session import session
 from pipelines.config import RunConfig, config_tree, digest
 from pipelines.progress import Progress, clock
@@ -68,6 +68,7 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
     from pipelines.run_model import publish_model
     from pipelines.steps import plan, refuse_other_stages
 
+    storage_settings.use(config.storage)
     config = located(config)
     progress = Progress()
     model = publish_model(config.model, config.output)

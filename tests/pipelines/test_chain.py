@@ -19,7 +19,7 @@ from pipelines import storage
 from pipelines.cli import main
 from pipelines.manifest import load_manifest
 from pipelines.tables import read_table
-from tests.pipelines.conftest import free_ports
+from tests.support.s3_server import free_ports
 from tests.support.tiny_run import tiny_tree
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,10 +1,13 @@
 """Settings: what is accepted, and how every mistake is answered."""
 
+import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from facefill.errors import UserError
+from pipelines import storage_settings
 from pipelines.config import RunConfig, config_tree, digest
 from pipelines.config_file import PACKAGED, config_from_tree, load_config
 
@@ -128,6 +131,64 @@ def test_every_packaged_config_is_valid_and_round_trips(path: Path) -> None:
 def test_a_model_is_named_with_its_files(file: str, settings: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_config(file, settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["access_key_variable=A"], "belong together"),
+        (["profile=team", "anonymous=true"], "exclude each other"),
+        (["profile=team", "access_key_variable=A", "secret_key_variable=B"], "exclude each other"),
+        (["endpoint_url=localhost:9000"], "must be http"),
+        (["endpoint_url=http://me:hidden@host"], "without a name or password"),
+        (
+            ["access_key_variable=A", "secret_key_variable=hidden/+=="],
+            "is no name of an environment variable",
+        ),
+        (["secret_key=hidden"], "unknown key storage.secret_key; did you mean secret_key_variable"),
+    ],
+)
+def test_storage_settings_that_contradict_or_hold_secrets_are_refused(
+    file: str, settings: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(file, [f"storage.{setting}" for setting in settings])
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_password_in_a_url_is_refused(file: str) -> None:
+    with pytest.raises(UserError, match=r"datasets\.0\.root has a password in it") as caught:
+        load_config(file, ["datasets.0.root=sftp://me:hidden@host/celeba"])
+    assert "hidden" not in str(caught.value)
+
+
+def test_storage_names_variables_that_must_be_set(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEFILL_STORAGE", "")  # put back afterwards
+    monkeypatch.setenv("TEAM_KEY", "an id")
+    variables = ["storage.access_key_variable=TEAM_KEY", "storage.secret_key_variable=TEAM_SECRET"]
+    config = load_config(file, [*variables, "storage.endpoint_url=http://store:9000"])
+    with pytest.raises(UserError, match=r"storage\.secret_key_variable: .* is not set on"):
+        storage_settings.use(config.storage)
+    monkeypatch.setenv("TEAM_SECRET", "hidden")
+    storage_settings.use(config.storage)
+    options = storage_settings.s3_options()
+    assert (options["key"], options["secret"]) == ("an id", "hidden")
+    assert options["endpoint_url"] == "http://store:9000"
+    assert "hidden" not in yaml.safe_dump(config_tree(config)) + os.environ["FACEFILL_STORAGE"]
+
+
+def test_without_settings_the_standard_environment_decides(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FACEFILL_STORAGE", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://standard")
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    storage_settings.use(load_config(file, []).storage)
+    assert "FACEFILL_STORAGE" not in os.environ
+    options = storage_settings.s3_options()
+    assert options["endpoint_url"] == "http://standard"
+    assert options["client_kwargs"] == {"region_name": "eu-west-3"} and "key" not in options
 
 
 def test_the_default_model_needs_no_setting(file: str) -> None:

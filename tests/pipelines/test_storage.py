@@ -1,12 +1,14 @@
 """Storage on disks and in memory: atomic writes, retries, listings, local copies."""
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from facefill.errors import UserError
-from pipelines import storage
+from pipelines import storage, storage_faults
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -53,16 +55,39 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(folder):
         assert os.listdir(path) == ["x.bin"]
 
 
-def test_missing_files_are_not_tried_again(folder, monkeypatch):
-    monkeypatch.setattr(storage.time, "sleep", lambda _: pytest.fail("waited for a file that is not there"))
+@pytest.fixture
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(storage_faults.time, "sleep", lambda _: pytest.fail("waited"))
+
+
+def test_missing_files_are_not_tried_again(folder, no_waiting):
     for read in (storage.read_bytes, storage.size, storage.sha256, storage.local_copy):
         with pytest.raises(FileNotFoundError):
             read(storage.join(folder, "absent"))
 
 
-def test_transient_failures_are_tried_again_with_growing_pauses(monkeypatch):
-    pauses: list[float] = []
-    monkeypatch.setattr(storage.time, "sleep", pauses.append)
+class Clock:
+    """Time that passes only while one sleeps."""
+
+    def __init__(self):
+        self.now, self.pauses = 0.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, pause):
+        self.pauses.append(pause)
+        self.now += pause
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(storage_faults, "time", clock)
+    return clock
+
+
+def test_transient_failures_are_tried_again_with_growing_pauses(clock):
     failures = [ConnectionResetError("reset"), TimeoutError("late"), OSError(5, "EIO")]
 
     def flaky() -> str:
@@ -70,28 +95,80 @@ def test_transient_failures_are_tried_again_with_growing_pauses(monkeypatch):
             raise failures.pop()
         return "done"
 
-    assert storage._retry(flaky, "s3://b/k") == "done"
-    assert pauses == [0.2, 0.4, 0.8]
+    assert storage_faults.retried(flaky, "s3://b/k", 60) == "done"
+    assert clock.pauses == [0.2, 0.4, 0.8]
 
 
-def test_a_store_that_never_answers_is_a_users_error(monkeypatch):
-    monkeypatch.setattr(storage.time, "sleep", lambda _: None)
-
+@pytest.mark.parametrize(("url", "least"), [("s3://b/k", 50), ("/disk/k", 2)])
+def test_a_store_that_never_answers_is_a_users_error_after_its_time(clock, url, least):
     def dead() -> None:
         raise ConnectionRefusedError("nobody there")
 
-    with pytest.raises(UserError, match=r"s3://b/k.*does not answer.*nobody there"):
-        storage._retry(dead, "s3://b/k")
+    with pytest.raises(UserError, match=rf"{url}.*does not answer.*nobody there.*same command again"):
+        storage._retry(dead, url)
+    assert least < clock.now <= 60 and max(clock.pauses) <= 5
 
 
-def test_refused_permission_is_not_tried_again(monkeypatch):
-    monkeypatch.setattr(storage.time, "sleep", lambda _: pytest.fail("waited"))
+def test_an_outage_of_half_a_minute_is_waited_for(clock):
+    def back_after_half_a_minute() -> str:
+        if clock.now < 30:
+            raise ConnectionRefusedError("nobody there")
+        return "done"
 
+    assert storage._retry(back_after_half_a_minute, "s3://b/k") == "done"
+
+
+def test_refused_permission_is_not_tried_again_and_names_the_url(no_waiting):
     def refused() -> None:
-        raise PermissionError("Access Denied")  # s3fs gives no errno
+        raise PermissionError("Access Denied")  # s3fs gives neither number nor name
 
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError) as caught:
         storage._retry(refused, "s3://b/k")
+    assert caught.value.filename == "s3://b/k" and caught.value.strerror == "Access Denied"
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "remedy"),
+    [
+        ("ENOSPC", errno.ENOSPC, "free space"),
+        ("EDQUOT", errno.EDQUOT, "free space"),
+        ("EFBIG", errno.EFBIG, ""),
+    ],
+)
+def test_a_full_disk_is_said_in_one_line_with_path_and_remedy(folder, error, number, remedy, no_waiting):
+    url = storage.join(folder, "a", "x.bin")
+    storage.write_bytes(url, b"old")
+    with pytest.raises(UserError) as caught, storage.open(url, "wb"):
+        raise OSError(number, os.strerror(number))
+    place = storage.local_path(url)
+    assert str(caught.value).startswith(f"{tempfile.gettempdir() if place is None else place.parent}: ")
+    assert remedy in str(caught.value) and "\n" not in str(caught.value) and "x.bin" in str(caught.value)
+    assert storage.read_bytes(url) == b"old" and storage.list_files(folder) == [url]
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    storage.write_bytes(str(tmp_path / "x.tar"), b"whole")
+    stream = storage.open(str(tmp_path / "y.tar"), "wb")
+    stream.__enter__()
+    assert len(os.listdir(tmp_path)) == 2 and storage.list_files(str(tmp_path)) == [str(tmp_path / "x.tar")]
+    storage.remove_unfinished(f"file://{tmp_path}")
+    assert os.listdir(tmp_path) == ["x.tar"]
+    with pytest.raises(FileNotFoundError):  # a writer that was taken for dead publishes nothing
+        stream.__exit__(None, None, None)
+    storage.remove_unfinished(str(tmp_path / "absent"))
+
+
+def test_a_remote_file_is_read_at_any_place_and_as_text(folder):
+    url = storage.join(folder, "x.txt")
+    storage.write_text(url, "0123456789\ngrün")
+    with storage.open(url) as file:
+        assert file.seekable() and file.read(3) == b"012"
+        file.seek(-6, os.SEEK_END)
+        assert file.read().decode() == "\ngrün" and file.read() == b""
+        file.seek(5)
+        assert file.tell() == 5 and file.read(2) == b"56"
+    with storage.open(url, "r") as file:
+        assert file.readlines() == ["0123456789\n", "grün"]
 
 
 def test_local_copy_of_a_local_file_is_the_file(tmp_path):
