@@ -47,6 +47,7 @@ SPOTS: tuple[tuple[float, float, float, float, float, Colour], ...] = (
     (0.00, -0.650, 0.12, 0.035, 0.3, (-0.05, -0.045, -0.04)),  # under the lower lip
 )
 TONES: tuple[Colour, ...] = ((0.184, 0.183, 0.181), (0.028, 0.004, -0.030), (-0.010, 0.016, -0.007))
+BEARD_TOP, BEARD_FADE = -0.25, 0.3  # decimetres
 THICKER_BROW, GAZE = 1.5, 0.02  # times the half thickness; decimetres
 
 
@@ -58,7 +59,9 @@ def skin_space(
     regions: of albedo_regions; place (3, 192, 256): of texel_places; painted (3, 192, 256): of paint_albedo.
     """
     side, up = np.abs(place[0]), place[1]
-    weights = {**regions, "sclera": regions["eyes"] - regions["iris"]}
+    # A beard thins out towards the cheeks: a hard edge would draw a line where a shadow is explained by it.
+    beard = regions["beard"] * np.clip((BEARD_TOP - up) / BEARD_FADE, 0, 1)
+    weights = {**regions, "sclera": regions["eyes"] - regions["iris"], "beard": beard}
     on_skin = regions["face"] * (1 - regions["eyes"]) * (1 - 0.7 * regions["brows"])
     skin = np.array(palette.skin)[:, None, None]
     components = [on_skin * (painted / skin) * _coloured(tone) for tone in TONES]
