@@ -13,6 +13,10 @@ from facefill.errors import UserError
 
 UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
+_BEFORE_TABLES = {
+    *range(0xE0, 0xF0),
+    0xFE,
+}  # markers of APP0..15 and comments; EXIF (APP1) comes first of all
 
 
 def decode_photograph(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -27,6 +31,22 @@ def decode_photograph(data: bytes, name: str) -> NDArray[np.uint8]:
     return _decode_with_opencv(data, name)
 
 
+def decode_photograph_into(out: NDArray[np.uint8], data: bytes, name: str) -> None:
+    """The same into an array (H, W, 3) of its own size, which spares an allocation and a copy.
+
+    Raises UserError also for a picture of another size.
+    """
+    if is_jpeg(data) and exif_orientation(data) == UPRIGHT and _decoded_into(out, data):
+        return
+    picture = decode_photograph(data, name)
+    if picture.shape != out.shape:
+        raise UserError(
+            f"{name}: {picture.shape[0]}x{picture.shape[1]} pixels, where {out.shape[0]}x{out.shape[1]} are "
+            "expected; shard the data set again"
+        )
+    out[:] = picture
+
+
 def is_jpeg(data: bytes) -> bool:
     """Whether the bytes begin like a JPEG file."""
     return data[:3] == b"\xff\xd8\xff"
@@ -37,7 +57,7 @@ def exif_orientation(data: bytes) -> int:
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == 0xDA:  # the picture itself: no more headers
+        if marker not in _BEFORE_TABLES:
             break
         segment = data[position + 4 : position + 2 + length]
         if marker == 0xE1 and segment[:6] == b"Exif\0\0":
@@ -84,6 +104,16 @@ def _decode_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
         if "Premature end" in str(error):
             raise UserError(f"{name}: a truncated JPEG ({error}); fetch it again") from None
         return _decode_with_pillow(data, name)  # CMYK and other rarities
+
+
+def _decoded_into(out: NDArray[np.uint8], data: bytes) -> bool:
+    """Whether the picture could be read in this way and filled `out`."""
+    try:
+        import simplejpeg
+
+        return simplejpeg.decode_jpeg(data, "RGB", buffer=out).shape == out.shape
+    except (ImportError, ValueError):
+        return False
 
 
 def _decode_with_opencv(data: bytes, name: str) -> NDArray[np.uint8]:

@@ -1,32 +1,43 @@
 """Batches from shard sets: ordered by `order`, read at random from the tars, decoded ahead in threads.
 
-Reading needs the manifest only, not webdataset (which can read the same tars in sequence).
+Reading needs the manifest only, not webdataset (which can read the same tars in sequence). Decoding lets go
+of the interpreter's lock, so threads do what elsewhere takes processes, without copies between them. Shards
+are opened, remote ones fetched, while the window of samples before theirs is read.
 """
 
-from collections import deque
+import logging
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from facefill.batches import decode_batch
 from facefill.errors import UserError
-from facefill.samples import Batch, collate, decode_sample
-from pipelines.manifest import Manifest
-from pipelines.order import epoch_order, sample_seed
-from pipelines.shard_reader import ShardReader
+from facefill.samples import Batch, floats
+from pipelines.block_pool import BlockPool
+from pipelines.manifest import Manifest, Row
+from pipelines.order import epoch_order, evaluation_order, sample_seed, window_of
+from pipelines.shard_reader import OPEN_SHARDS, ShardReader
 
 PREFETCH_BATCHES = 4
+SHARDS_AT_ONCE = 2  # fetched ahead
 EVALUATION_EPOCH = -1  # seeds of an evaluation never change
+
+Entry = tuple[int, NDArray[np.int64], int]  # step, places of the samples, epoch
+log = logging.getLogger(__name__)
 
 
 class Loader:
     """The samples of one split of one or several shard sets.
 
     Owns the open tars and the decoding threads. fields: names of the fields to read, None for all; key, seed
-    and (as absent) landmarks and parsing are always in the batch. Raises UserError when a split is empty or
-    there are too few samples for one batch per rank.
+    and (as absent) landmarks and parsing are always in the batch. packed: batches as `samples.stack` makes
+    them, to be ended by `samples.floats` where they are used. pinned: in memory that a GPU copies from by
+    itself. Raises UserError when a split is empty.
     """
 
     def __init__(
@@ -40,20 +51,22 @@ class Loader:
         world_size: int = 1,
         fields: Sequence[str] | None = None,
         threads: int = 1,
+        packed: bool = False,
+        pinned: bool = False,
     ) -> None:
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
-        self.fields, self.threads = fields, threads
+        self.fields, self.threads, self.packed, self.pinned = fields, threads, packed, pinned
         self.rows = [(manifest, row) for manifest in manifests for row in manifest.of_split(split)]
         if not self.rows:
             held = "; ".join(f"{manifest.folder} holds {_counted(manifest)}" for manifest in manifests)
             raise UserError(
                 f"no samples in split {split!r}: {held or 'no data set is named'}; change the split rule"
             )
-        self.shard_sizes = [
-            len(list(rows)) for _, rows in groupby(self.rows, key=lambda pair: pair[0].shard_url(pair[1]))
-        ]
-        self.split = split
-        self._reader = ShardReader()
+        self.name = f"split {split!r} of {', '.join(manifest.folder for manifest in manifests)}"
+        shards = groupby(self.rows, key=lambda pair: pair[0].shard_url(pair[1]))
+        self.shard_sizes = [len(list(rows)) for _, rows in shards]
+        self._firsts = np.cumsum([0, *self.shard_sizes])[:-1]  # the place of each shard's first sample
+        self._reader, self._blocks = ShardReader(), BlockPool()
 
     def __len__(self) -> int:
         """Samples over all ranks."""
@@ -62,29 +75,46 @@ class Loader:
     @property
     def steps_per_epoch(self) -> int:
         """Batches that every rank gets in an epoch. Raises UserError when it would be none."""
+        if self.batch_size < 1:
+            raise UserError(
+                f"{self.name}: a batch_size below the {self.world_size} workers leaves some without a "
+                "sample; take a larger batch_size or fewer workers"
+            )
         steps = len(self.rows) // self.world_size // self.batch_size
         if steps == 0:
             raise UserError(
-                f"split {self.split!r} has {len(self.rows)} samples, too few for a batch of "
-                f"{self.batch_size} on {self.world_size} workers; take a smaller batch_size or more data"
+                f"{self.name} has {len(self.rows)} samples, too few for a batch of {self.batch_size} on each "
+                f"of {self.world_size} workers; take a smaller batch_size or more data"
             )
         return steps
 
     def batches(self, start_step: int = 0) -> Iterator[tuple[int, Batch]]:
-        """(step, batch) for ever, from any step on: what step s gives does not depend on where one began."""
-        return self._decoded(self._training_plan(start_step))
+        """(step, batch) for ever, from any step on: what step s gives does not depend on where one began.
+
+        Raises UserError at once when there are too few samples for one batch per rank.
+        """
+        steps = self.steps_per_epoch
+        if self.rank == 0 and len(self.shard_sizes) < self.world_size:
+            log.warning(
+                "%s has %d shards for %d workers: several will read (and fetch) the same ones; "
+                "a smaller samples_per_shard gives each its own",
+                self.name,
+                len(self.shard_sizes),
+                self.world_size,
+            )
+        return self._decoded(self._training_plan(start_step, steps), window_of(self.shard_sizes))
 
     def evaluation_batches(self) -> Iterator[Batch]:
-        """Every sample of the split once over all ranks, in stored order; the last batch may be smaller."""
-        mine = np.arange(self.rank, len(self.rows), self.world_size)
-        plan = (
-            (number, mine[start : start + self.batch_size], EVALUATION_EPOCH)
-            for number, start in enumerate(range(0, len(mine), self.batch_size))
-        )
-        return (batch for _, batch in self._decoded(plan))
+        """Every sample of the split once over all ranks, in stored order; the last batches may be smaller.
 
-    def _training_plan(self, start_step: int) -> Iterator[tuple[int, NDArray[np.int64], int]]:
-        steps = self.steps_per_epoch
+        Every rank gets equally many batches wherever each can have a sample (`order.evaluation_order`).
+        """
+        mine = evaluation_order(len(self.rows), self.batch_size, rank=self.rank, world_size=self.world_size)
+        plan = ((number, places, EVALUATION_EPOCH) for number, places in enumerate(mine))
+        shard = len(self.rows) // len(self.shard_sizes) // self.world_size  # a rank's samples of it
+        return (batch for _, batch in self._decoded(plan, shard))
+
+    def _training_plan(self, start_step: int, steps: int) -> Iterator[Entry]:
         step = start_step
         while True:
             epoch = step // steps
@@ -96,32 +126,65 @@ class Loader:
                 yield step, order[start : start + self.batch_size], epoch
                 step += 1
 
-    def _decoded(self, plan: Iterator[tuple[int, NDArray[np.int64], int]]) -> Iterator[tuple[int, Batch]]:
-        """The plan's batches in its order, a few ahead being read and decoded."""
-        executor = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
+    def _decoded(self, plan: Iterator[Entry], window: int) -> Iterator[tuple[int, Batch]]:
+        """The plan's batches in its order, a few ahead being read and decoded, shards a window ahead."""
+        decoders = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
+        openers = ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="loader-open")
+        announced = self._announced(plan, window, openers)
         ahead: deque[tuple[int, Future[Batch]]] = deque()
         try:
             while True:
-                while len(ahead) < PREFETCH_BATCHES and (entry := next(plan, None)) is not None:
+                while len(ahead) < PREFETCH_BATCHES and (entry := next(announced, None)) is not None:
                     number, places, epoch = entry
-                    ahead.append((number, executor.submit(self._batch, places, epoch)))
+                    ahead.append((number, decoders.submit(self._batch, places, epoch)))
                 if not ahead:
                     return
                 number, future = ahead.popleft()
                 yield number, future.result()
         finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+            for executor in (decoders, openers):
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    def _announced(self, plan: Iterator[Entry], window: int, openers: ThreadPoolExecutor) -> Iterator[Entry]:
+        """The plan a window of samples later, whose shards are being opened meanwhile."""
+        recent: OrderedDict[int, None] = OrderedDict()
+        waiting: deque[Entry] = deque()
+        samples = 0
+        for entry in plan:
+            waiting.append(entry)
+            samples += len(entry[1])
+            shards = np.searchsorted(self._firsts, entry[1], "right") - 1
+            for shard in np.unique(shards).tolist():
+                if shard not in recent:
+                    openers.submit(self._reader.prepare, *self.rows[self._firsts[shard]])
+                recent[shard] = None
+                recent.move_to_end(shard)
+                if len(recent) > OPEN_SHARDS:
+                    recent.popitem(last=False)
+            while samples > window:
+                samples -= len(waiting[0][1])
+                yield waiting.popleft()
+        yield from waiting
 
     def _batch(self, places: NDArray[np.int64], epoch: int) -> Batch:
-        return collate([self._sample(place, epoch) for place in places.tolist()])
+        pairs = [self.rows[place] for place in places.tolist()]
+        members = [self._members(manifest, row) for manifest, row in pairs]
+        seeds = [sample_seed(self.seed, epoch, row.key) for _, row in pairs]
+        batch = decode_batch(members, [row.key for _, row in pairs], seeds, self._blocks.array)
+        if not self.packed:
+            batch = floats(batch)
+        if self.pinned:
+            batch = {
+                name: value.pin_memory() if isinstance(value, Tensor) else value
+                for name, value in batch.items()
+            }
+        return batch
 
-    def _sample(self, place: int, epoch: int) -> dict[str, object]:
-        manifest, row = self.rows[place]
+    def _members(self, manifest: Manifest, row: Row) -> dict[str, bytes]:
         try:
-            sample = decode_sample(self._reader.members(manifest, row, self.fields))
+            return self._reader.members(manifest, row, self.fields)
         except UserError as error:
             raise UserError(f"{row.key}: {error}") from None
-        return {**sample, "key": row.key, "seed": sample_seed(self.seed, epoch, row.key)}
 
 
 def _counted(manifest: Manifest) -> str:

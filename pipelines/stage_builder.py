@@ -75,6 +75,8 @@ def open_loader(job: TrainJob, split: str, rank: int, world_size: int) -> SplitB
         world_size=world_size,
         fields=FIELDS_OF[job.stage],
         threads=job.loader_threads,
+        packed=True,  # the training loop ends the batches on its device
+        pinned=job.gpu,
     )
     return SplitBatches(loader, training=split == job.train_split)
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facefill.samples import floats
 from pipelines.board import Sink
 from pipelines.checkpoints import load_state, newest_checkpoint, publish_weights, save_checkpoint
 from pipelines.progress import Event
@@ -131,11 +132,13 @@ def samples_in(batch: dict[str, Any]) -> int:
 
 
 def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """The batch's tensors moved; everything else as it is."""
-    return {
-        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-        for name, value in batch.items()
-    }
+    """The batch's tensors moved, and its pictures made floats there; everything else as it is."""
+    return floats(
+        {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
+    )
 
 
 def seed_of(*parts: Any) -> int:

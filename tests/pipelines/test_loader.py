@@ -5,9 +5,13 @@ from collections import Counter
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_releases import write_300w, write_celeba
 
+from facefill.augmentation import rectangles
 from facefill.errors import UserError
+from facefill.samples import floats
 from pipelines import storage
 from pipelines.loader import Loader
 from pipelines.manifest import Manifest, load_manifest
@@ -99,11 +103,10 @@ def test_several_sets_are_mixed(manifest, tmp_path):
     )
     other = shard_dataset(listing, str(tmp_path / "out"), samples_per_shard=5, config={}, workers=0)
     assert len(Loader([manifest, other], 1, seed=1, split="test")) == 6  # one set has none, and need not
-    loader = Loader([manifest, other], 9, seed=1, split="train")
-    assert len(loader) == 27
-    batches = [batch for _, batch in take(loader, 3)]
-    assert sum(key.startswith("300w_3d/") for batch in batches for key in batch["key"]) == 3
-    mixed = next(batch for batch in batches if any(key.startswith("300w") for key in batch["key"]))
+    loader = Loader([manifest, other], 24 + len(other.rows), seed=1, split="train")
+    assert loader.steps_per_epoch == 1
+    _, mixed = next(loader.batches())
+    assert sum(key.startswith("300w_3d/") for key in mixed["key"]) == len(other.rows) > 0
     for key, points, parameters in zip(mixed["key"], mixed["landmarks"], mixed["parameters"], strict=True):
         assert (
             bool(points.isfinite().all()) == bool(parameters.isfinite().all()) == key.startswith("300w_3d/")
@@ -112,14 +115,121 @@ def test_several_sets_are_mixed(manifest, tmp_path):
 
 def test_too_few_samples_and_empty_splits_are_users_errors(manifest):
     loader = Loader([manifest], 13, seed=1, split="train", world_size=2)
-    with pytest.raises(UserError, match="24 samples, too few for a batch of 13 on 2 workers"):
-        next(loader.batches())
+    few = "split 'train' of .*/out has 24 samples, too few for a batch of 13 on each of 2 workers"
+    with pytest.raises(UserError, match=few):
+        loader.batches()  # not only when the first is asked for
+    with pytest.raises(UserError, match="a batch_size below the 3 workers"):
+        Loader([manifest], 2 // 3, seed=1, split="train", world_size=3).batches()
     with pytest.raises(
         UserError, match=r"no samples in split 'holdout'.*holds 6 for test, 24 for train, 6 for val"
     ):
         Loader([manifest], 1, seed=1, split="holdout")
     with pytest.raises(UserError, match="no data set is named"):
         Loader([], 1, seed=1, split="train")
+
+
+def test_too_few_shards_are_said_once_at_the_start(manifest, caplog):
+    enough = Loader([manifest], 1, seed=1, split="train", world_size=5)
+    enough.batches()
+    assert not caplog.records
+    for rank in range(6):
+        Loader([manifest], 1, seed=1, split="train", rank=rank, world_size=6).batches()
+    (said,) = caplog.messages
+    assert "split 'train'" in said and manifest.folder in said and "has 5 shards for 6 workers" in said
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 40), st.integers(1, 3))
+def test_going_on_at_any_step_gives_the_same_samples(manifest, batch_size, world_size, start, threads):
+    for rank in range(world_size):
+        place = {"seed": 7, "split": "train", "rank": rank, "world_size": world_size, "fields": ["landmarks"]}
+        whole = take(Loader([manifest], batch_size, **place), start + 2)
+        resumed = take(Loader([manifest], batch_size, **place, threads=threads), 2, start)
+        for (step, batch), (other_step, other) in zip(whole[start:], resumed, strict=True):
+            assert step == other_step and batch["key"] == other["key"]
+            assert torch.equal(batch["seed"], other["seed"]) and torch.equal(batch["five"], other["five"])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_an_evaluation_neither_loses_nor_doubles_on_any_number_of_ranks(manifest, batch_size, world_size):
+    batches = [
+        [
+            batch["key"]
+            for batch in Loader(
+                [manifest],
+                batch_size,
+                seed=1,
+                split="train",
+                rank=rank,
+                world_size=world_size,
+                fields=[],
+            ).evaluation_batches()
+        ]
+        for rank in range(world_size)
+    ]
+    seen = [key for mine in batches for keys in mine for key in keys]
+    assert sorted(seen) == [row.key for row in manifest.of_split("train")]
+    if batch_size > 1:
+        assert len({len(mine) for mine in batches}) == 1
+
+
+def test_holes_follow_epoch_and_key_and_nothing_else(manifest):
+    def holes(batch_size: int, world_size: int, epoch: int) -> dict[str, torch.Tensor]:
+        drawn = {}
+        for rank in range(world_size):
+            place = {"seed": 3, "split": "train", "rank": rank, "world_size": world_size}
+            loader = Loader([manifest], batch_size, **place, fields=["image"])
+            steps = loader.steps_per_epoch
+            for _, batch in take(loader, steps, epoch * steps):
+                drawn |= dict(zip(batch["key"], rectangles(batch), strict=True))
+        return drawn
+
+    first = holes(4, 1, 0)
+    assert len(first) == 24
+    for batch_size, world_size in ((3, 2), (1, 5)):
+        other = holes(batch_size, world_size, 0)
+        assert all(torch.equal(hole, first[key]) for key, hole in other.items())
+    second = holes(4, 1, 1)
+    assert sum(not torch.equal(first[key], second[key]) for key in first) > 20
+
+
+def test_packed_batches_end_as_the_others(manifest):
+    place = {"seed": 1, "split": "train"}
+    _, packed = take(Loader([manifest], 4, **place, packed=True), 1)[0]
+    _, ready = take(Loader([manifest], 4, **place), 1)[0]
+    assert packed["image"].dtype == packed["parsing"].dtype == torch.uint8
+    ended = floats(packed)
+    for name, value in ready.items():
+        if isinstance(value, torch.Tensor):
+            assert value.dtype == ended[name].dtype and value.stride() == ended[name].stride()
+            assert torch.equal(value.nan_to_num(-1), ended[name].nan_to_num(-1)), name
+
+
+def test_batches_that_are_kept_are_not_written_over(manifest):
+    loader = Loader([manifest], 4, seed=1, split="train", packed=True, threads=2)
+    kept = [(batch["key"], batch["image"][1:2]) for _, batch in take(loader, 20)]
+    again = Loader([manifest], 4, seed=1, split="train", packed=True)
+    for (keys, image), (_, batch) in zip(kept, take(again, 20), strict=True):
+        assert keys == batch["key"] and torch.equal(image, batch["image"][1:2])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here to pin memory for")
+def test_pinned_batches(manifest):
+    _, batch = take(Loader([manifest], 4, seed=1, split="train", packed=True, pinned=True), 1)[0]
+    assert batch["image"].is_pinned() and batch["image"].dtype == torch.uint8
+
+
+def test_ranks_read_few_shards_in_common(tmp_path):
+    """Of 12 shards each of 3 ranks reads its four, or five where a share begins within a shard."""
+    root = write_celeba(tmp_path / "celeba", count=45)
+    listing = list_records(str(root), SourceSettings("celeba"), "aligned")
+    made = shard_dataset(listing, str(tmp_path / "out"), samples_per_shard=2, config={}, workers=0)
+    shard_of = {row.key: row.shard for row in made.rows}
+    for rank in range(3):
+        loader = Loader([made], 2, seed=5, split="train", rank=rank, world_size=3, fields=[])
+        batches = take(loader, loader.steps_per_epoch)
+        assert len({shard_of[key] for _, batch in batches for key in batch["key"]}) <= -(-15 // 3) + 1
 
 
 def test_a_truncated_or_absent_tar_is_named(tmp_path):

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipelines.order import epoch_order, sample_seed
+from pipelines.order import epoch_order, evaluation_order, sample_seed
 
 SIZES = [10, 10, 10, 10, 10, 10, 7]
 
@@ -42,3 +44,39 @@ def test_sample_seeds_are_stable_and_differ():
     assert sample_seed(1, 2, "celeba/000001") == 1913694645832292033
     seeds = {sample_seed(seed, epoch, key) for seed in range(3) for epoch in range(3) for key in ("a", "b")}
     assert len(seeds) == 18 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 9), st.integers(0, 99))
+def test_any_sizes_and_ranks_give_equal_shares_without_overlap(sizes, world_size, epoch):
+    total = sum(sizes)
+    orders = [
+        epoch_order(sizes, seed=5, epoch=epoch, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    together = np.concatenate(orders)
+    assert {len(order) for order in orders} == {total // world_size}
+    assert len(np.unique(together)) == len(together) and set(together) <= set(range(total))
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 12))
+def test_an_evaluation_has_each_sample_once_and_ranks_keep_step(total, batch_size, world_size):
+    ranks = [
+        list(evaluation_order(total, batch_size, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    together = np.concatenate([places for batches in ranks for places in batches])
+    assert sorted(together.tolist()) == list(range(total))
+    assert all(1 <= len(places) <= batch_size for batches in ranks for places in batches)
+    assert len(ranks[0]) == -(-total // (world_size * batch_size))
+    if total % world_size == 0 or (batch_size > 1 and total >= world_size):
+        assert len({len(batches) for batches in ranks}) == 1
+
+
+def test_the_first_batches_of_an_evaluation_do_not_depend_on_the_ranks():
+    for world_size in (1, 2, 4):
+        ranks = [
+            list(evaluation_order(50, 8 // world_size, rank=rank, world_size=world_size))
+            for rank in range(world_size)
+        ]
+        first = np.concatenate([places for batches in ranks for places in batches[:3]])
+        assert sorted(first.tolist()) == list(range(24))

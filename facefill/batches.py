@@ -1,0 +1,64 @@
+"""Batches straight from stored bytes: pictures are decoded into their places in the batch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facefill.errors import UserError
+from facefill.photographs import decode_photograph_into
+from facefill.samples import FIELD_BY_EXTENSION, FIELDS, PICTURES, Array, Batch, Field, decode_sample, stack
+
+Pixels = NDArray[np.uint8]
+NewBlock = Callable[[tuple[int, ...]], Pixels]
+
+
+def _new_block(shape: tuple[int, ...]) -> Pixels:
+    return np.empty(shape, np.uint8)
+
+
+def decode_batch(
+    samples: Sequence[Mapping[str, bytes]],
+    keys: Sequence[str],
+    seeds: Sequence[int],
+    new_block: NewBlock = _new_block,
+) -> Batch:
+    """Members (extension -> bytes) of N samples as a packed batch (`samples.stack`; `samples.floats` ends
+    it).
+
+    new_block: gives memory of a shape for pictures to be decoded into. Raises UserError, with the sample's
+    key, for a member that is no field, cannot be read, or whose picture has another size than the first.
+    """
+    columns: dict[str, Sequence[Array | None] | Array] = {}
+    extensions = set[str]().union(*samples)
+    for field in FIELDS:
+        if field.extension not in extensions:
+            continue
+        stored = [members.get(field.extension) for members in samples]
+        if field.name in PICTURES and None not in stored:
+            columns[field.name] = _pictures(field, cast(list[bytes], stored), keys, new_block)
+        else:
+            pairs = zip(stored, keys, strict=True)
+            columns[field.name] = [None if data is None else _value(field, data, key) for data, key in pairs]
+    for extension in sorted(extensions - FIELD_BY_EXTENSION.keys()):
+        key = next(key for members, key in zip(samples, keys, strict=True) if extension in members)
+        raise UserError(f"{key}: member .{extension}: expected one of {sorted(FIELD_BY_EXTENSION)}")
+    return stack(keys, seeds, columns)
+
+
+def _pictures(field: Field, stored: Sequence[bytes], keys: Sequence[str], new_block: NewBlock) -> Pixels:
+    """(N, H, W, 3)."""
+    first = _value(field, stored[0], keys[0])
+    block = new_block((len(stored), *first.shape))
+    block[0] = first
+    for out, data, key in zip(block[1:], stored[1:], keys[1:], strict=True):
+        decode_photograph_into(out, data, f"{key}: member .{field.extension}")
+    return block
+
+
+def _value(field: Field, data: bytes, key: str) -> Array:
+    try:
+        return decode_sample({field.extension: data})[field.name]
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
