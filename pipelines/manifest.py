@@ -2,63 +2,31 @@
 
 A set is a folder: `{dataset}-{split}-{000000}.tar` ..., `manifest.parquet` (one row per sample),
 `rejected.parquet`, `index.json` (the layout that webdataset's `wids` reads) and `config.json` (the exact
-settings). A shard exists when the manifest says so; the manifest is written last.
+settings). A shard exists when the manifest says so; `manifest.parquet` is written last.
+
+With more than ROWS_PER_FILE samples, `manifest.parquet` lists the files of rows instead (file, split, rows,
+sha256), which lie in `manifest/`, each of one split and whole shards. They are named by their content: a set
+that is made anew never changes under a reader.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby, islice
 from typing import Any
 
 from facefill.errors import UserError
 from pipelines import storage, tables
+from pipelines.rows import GROUP_ROWS, ROW_COLUMNS, Row, RowFile, Rows, table_of, values_of
 
 SPLITS = ("train", "validation", "test")
 UNKNOWN_IDENTITY = -1
 
-ROW_COLUMNS = {
-    "key": "string",
-    "shard": "string",
-    "index": "int64",
-    "split": "string",
-    "source": "string",
-    "identity": "int64",
-    "sha256": "string",
-    "members": "list<string>",
-    "offsets": "list<int64>",
-    "sizes": "list<int64>",
-    "similarity": "list<float64>",
-    "landmarks": "int64",
-    "has_parsing": "bool",
-}
 REJECTED_COLUMNS = {"key": "string", "source": "string", "reason": "string"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One sample.
-
-    shard: the tar's file name; index: its place in it; source: where it was read; identity: the person's
-    number or -1; sha256 of all members' names and bytes; members: extensions, with the byte offset and size
-    of each in the tar; similarity: the six numbers (row by row) that take source pixels to stored pixels;
-    landmarks: 68, 5 or 0.
-    """
-
-    key: str
-    shard: str
-    index: int
-    split: str
-    source: str
-    identity: int
-    sha256: str
-    members: tuple[str, ...]
-    offsets: tuple[int, ...]
-    sizes: tuple[int, ...]
-    similarity: tuple[float, ...]
-    landmarks: int
-    has_parsing: bool
+FILE_COLUMNS = {"file": "string", "split": "string", "rows": "int64", "sha256": "string"}
+ROWS_PER_FILE = 1 << 18  # a file of some 20 MB; sets of more rows have several
 
 
 @dataclass(frozen=True)
@@ -89,7 +57,7 @@ class Manifest:
 
     folder: str
     dataset: str
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     shards: tuple[ShardFile, ...]
     rejected: tuple[Rejected, ...]
     config: Mapping[str, Any]
@@ -100,17 +68,29 @@ class Manifest:
         Neither where the set lies nor where and by which settings it was made takes part: the same bytes
         from another root have the same digest.
         """
-        samples = [(row.key, row.shard, row.split, row.identity, row.sha256) for row in self.rows]
-        content = [self.dataset, samples]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        digest = hashlib.sha256(f"[{json.dumps(self.dataset)}, [".encode())
+        samples = values_of(self.rows, ("key", "shard", "split", "identity", "sha256"))
+        first = True
+        while some := list(islice(samples, 4096)):  # as one JSON list that is never whole in memory
+            digest.update(("" if first else ", ").encode() + json.dumps(some)[1:-1].encode())
+            first = False
+        digest.update(b"]]")
+        return digest.hexdigest()
 
-    def of_split(self, split: str) -> tuple[Row, ...]:
+    def of_split(self, split: str) -> Sequence[Row]:
         """The rows of a split; there may be none."""
+        if isinstance(self.rows, Rows):
+            return self.rows.of_split(split)
         return tuple(row for row in self.rows if row.split == split)
 
     def counts(self) -> dict[str, int]:
         """Samples per split."""
-        return dict(Counter(row.split for row in self.rows))
+        if not isinstance(self.rows, Rows):
+            return dict(Counter(row.split for row in self.rows))
+        counts: dict[str, int] = {}
+        for split, start, stop in self.rows.splits():
+            counts[split] = counts.get(split, 0) + stop - start
+        return counts
 
     def shard_url(self, row: Row) -> str:
         """Where the tar of a row lies."""
@@ -118,7 +98,14 @@ class Manifest:
 
 
 def save_manifest(manifest: Manifest) -> None:
-    """Write the manifest's four files; `manifest.parquet` last, for it is what makes the set exist."""
+    """Write the manifest's files; `manifest.parquet` last, for it is what makes the set exist."""
+    by_shard = (list(rows) for _, rows in groupby(manifest.rows, key=lambda row: (row.split, row.shard)))
+    tables_by_split = ((rows[0].split, table_of(rows)) for rows in by_shard)
+    save_tables(replace(manifest, rows=()), tables_by_split, len(manifest.rows))
+
+
+def save_tables(manifest: Manifest, shards: Iterable[tuple[str, tables.Table]], total: int) -> None:
+    """The same from (split, rows) of every shard in order, of which only a file's are held; `total` rows."""
     folder = manifest.folder
     index = {
         "__kind__": "wids-shard-index-v1",
@@ -128,14 +115,26 @@ def save_manifest(manifest: Manifest) -> None:
     }
     storage.write_text(storage.join(folder, "index.json"), _json(index))
     storage.write_text(storage.join(folder, "config.json"), _json(manifest.config))
-    _write(storage.join(folder, "rejected.parquet"), manifest.rejected, REJECTED_COLUMNS)
-    _write(storage.join(folder, "manifest.parquet"), manifest.rows, ROW_COLUMNS)
+    rejected = [asdict(entry) for entry in manifest.rejected]
+    tables.write_table(storage.join(folder, "rejected.parquet"), rejected, REJECTED_COLUMNS)
+    url = storage.join(folder, "manifest.parquet")
+    files: list[dict[str, Any]] = []
+    if total <= ROWS_PER_FILE:
+        content = tables.as_bytes(_row_groups(table for _, table in shards), ROW_COLUMNS)
+        storage.write_bytes(url, content)
+    else:
+        files = [_save_file(folder, place, *held) for place, held in enumerate(_by_file(shards))]
+        tables.write_table(url, files, FILE_COLUMNS)
+    known = {file["file"] for file in files}
+    for stray in storage.list_files(storage.join(folder, "manifest"), ".parquet"):
+        if f"manifest/{storage.name_of(stray)}" not in known:
+            storage.remove(stray)
 
 
 def load_manifest(folder: str) -> Manifest:
-    """Read a set's manifest. Raises UserError when the folder has none."""
+    """Read a set's manifest; its rows are read when they are asked for. Raises UserError when it has none."""
     try:
-        rows = tables.read_table(storage.join(folder, "manifest.parquet"))
+        rows = _load_rows(folder)
         rejected = tables.read_table(storage.join(folder, "rejected.parquet"))
         index = json.loads(storage.read_text(storage.join(folder, "index.json")))
         config = json.loads(storage.read_text(storage.join(folder, "config.json")))
@@ -147,34 +146,60 @@ def load_manifest(folder: str) -> Manifest:
     return Manifest(
         folder=folder,
         dataset=index["name"],
-        rows=tuple(row_from_dict(row) for row in rows),
+        rows=rows,
         shards=tuple(ShardFile(**shard) for shard in index["shardlist"]),
         rejected=tuple(Rejected(**row) for row in rejected),
         config=config,
     )
 
 
-def row_from_dict(values: Mapping[str, Any]) -> Row:
-    """A row as a table or a JSON file holds it."""
-    return Row(**{f.name: _tuple_from_list(values[f.name]) for f in fields(Row)})
+def _load_rows(folder: str) -> Rows:
+    url = storage.join(folder, "manifest.parquet")
+    file = tables.TableFile(url, storage.read_bytes(url))
+    if set(file.names()) >= set(ROW_COLUMNS):
+        return Rows([RowFile(file, "", sum(file.group_sizes()))])
+    listed = file.all().to_pylist()
+    if set(file.names()) != set(FILE_COLUMNS):
+        raise UserError(f"{url}: not a manifest, its columns are {file.names()}; shard the data again")
+    return Rows(
+        [
+            RowFile(tables.TableFile(storage.join(folder, entry["file"])), entry["split"], entry["rows"])
+            for entry in listed
+        ]
+    )
 
 
-def rows_as_dicts(rows: Iterable[Row | Rejected]) -> list[dict[str, Any]]:
-    """Rows as a table or a JSON file holds them."""
-    return [{name: _list_from_tuple(value) for name, value in vars(row).items()} for row in rows]
+def _save_file(folder: str, place: int, split: str, shards: list[tables.Table]) -> dict[str, Any]:
+    content = tables.as_bytes(_row_groups(shards), ROW_COLUMNS)
+    sha256 = hashlib.sha256(content).hexdigest()
+    name = f"manifest/{place:06d}-{sha256[:16]}.parquet"
+    storage.write_bytes(storage.join(folder, name), content)
+    return {"file": name, "split": split, "rows": sum(map(len, shards)), "sha256": sha256}
 
 
-def _write(url: str, rows: Sequence[Row | Rejected], columns: Mapping[str, str]) -> None:
-    tables.write_table(url, rows_as_dicts(rows), columns)
+def _by_file(shards: Iterable[tuple[str, tables.Table]]) -> Iterator[tuple[str, list[tables.Table]]]:
+    """(split, the tables of its shards) that make a file each."""
+    for split, same in groupby(shards, key=lambda pair: pair[0]):
+        held: list[tables.Table] = []
+        for _, table in same:
+            if held and sum(map(len, held)) + len(table) > ROWS_PER_FILE:
+                yield split, held
+                held = []
+            held.append(table)
+        yield split, held
+
+
+def _row_groups(shards: Iterable[tables.Table]) -> Iterator[tables.Table]:
+    """Whole shards together until they are worth reading."""
+    held: list[tables.Table] = []
+    for table in shards:
+        held.append(table)
+        if sum(map(len, held)) >= GROUP_ROWS:
+            yield tables.joined(held)
+            held = []
+    if held:
+        yield tables.joined(held)
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
-
-
-def _tuple_from_list(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _list_from_tuple(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

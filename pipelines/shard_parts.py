@@ -1,50 +1,69 @@
-"""What a finished shard leaves in `parts/{shard}.json`, by which a stopped job knows what it has."""
+"""What a finished shard leaves in `parts/{shard}.parquet`, by which a stopped job knows what it has.
+
+The file holds the shard's rows, and as its remark what the driver must know without them.
+"""
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from pipelines import storage
-from pipelines.manifest import Rejected, Row, ShardFile, row_from_dict, rows_as_dicts
+from facefill.errors import UserError
+from pipelines import storage, tables
+from pipelines.manifest import Rejected, ShardFile
+from pipelines.rows import ROW_COLUMNS, Row, table_of
+
+READ_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one task wrote: the digest of its slice and settings, its tar (None: nothing usable), its rows."""
+    """What one task wrote: the digest of its slice and settings, its tar (None: nothing usable), what it
+    rejected.
+    """
 
     digest: str
     file: ShardFile | None
-    rows: tuple[Row, ...]
     rejected: tuple[Rejected, ...]
 
 
-def finished_part(part_url: str, tar_url: str, digest: str) -> str | None:
-    """The part's JSON when it was made from the same slice and its tar is whole."""
+def part_url(folder: str, shard: str) -> str:
+    """Where the part of a tar lies."""
+    return storage.join(folder, "parts", f"{shard}.parquet")
+
+
+def write_part(url: str, part: Part, rows: Iterable[Row]) -> None:
+    """Publish a part and the rows of its tar."""
+    storage.write_bytes(url, tables.as_bytes([table_of(rows)], ROW_COLUMNS, json.dumps(asdict(part))))
+
+
+def finished_part(url: str, tar_url: str, digest: str) -> Part | None:
+    """The part when it was made from the same slice, can be read, and its tar has its length."""
     try:
-        text = storage.read_text(part_url)
-        part = part_from_json(text)
-        whole = part.file is None or storage.size(tar_url) == part.file.filesize
-    except FileNotFoundError:
+        file = tables.TableFile(url, storage.read_bytes(url))
+        part, rows = part_from_note(file.note()), len(file.all())
+        whole = part.file is None or (rows, storage.size(tar_url)) == (part.file.nsamples, part.file.filesize)
+    except (FileNotFoundError, UserError):  # absent, or damaged
         return None
-    return text if whole and part.digest == digest else None
+    return part if whole and part.digest == digest else None
 
 
-def part_as_json(part: Part) -> str:
-    """JSON for `part_from_json`."""
-    content = {
-        "digest": part.digest,
-        "file": None if part.file is None else asdict(part.file),
-        "rows": rows_as_dicts(part.rows),
-        "rejected": rows_as_dicts(part.rejected),
-    }
-    return json.dumps(content, sort_keys=True)
+def read_rows(urls: Sequence[str]) -> Iterator[tables.Table]:
+    """The rows of the parts, in order, a few being read ahead."""
+    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+        for start in range(0, len(urls), READ_AT_ONCE):
+            yield from pool.map(_rows, urls[start : start + READ_AT_ONCE])
 
 
-def part_from_json(text: str) -> Part:
-    """The part that `part_as_json` wrote."""
-    content = json.loads(text)
+def part_from_note(note: str) -> Part:
+    """The part as its file's remark has it."""
+    content = json.loads(note)
     return Part(
         digest=content["digest"],
         file=None if content["file"] is None else ShardFile(**content["file"]),
-        rows=tuple(row_from_dict(row) for row in content["rows"]),
         rejected=tuple(Rejected(**row) for row in content["rejected"]),
     )
+
+
+def _rows(url: str) -> tables.Table:
+    return tables.TableFile(url, storage.read_bytes(url)).all()

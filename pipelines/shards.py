@@ -1,32 +1,28 @@
 """Write a shard set: one Ray task per tar, the same bytes however many workers there are.
 
 The tars are what webdataset reads and would write. Each task writes its tar to a temporary file, publishes
-it, and then publishes `parts/{shard}.json` with its rows; a task whose part is there with the same slice and
-settings is skipped, so a stopped job goes on where it was. The driver merges the parts and writes the
-manifest last.
+it, and then publishes `parts/{shard}.parquet` with its rows; a task whose part is there with the same slice
+and settings is skipped, so a stopped job goes on where it was. The driver hears of each shard only what it
+must know; rows go from the parts to the manifest, which is written last, a few shards at a time.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import IO, Any
+
+import numpy as np
 
 from facefill.errors import UserError
 from pipelines import jobs, storage
 from pipelines.align import prepare_records
-from pipelines.manifest import (
-    SPLITS,
-    Manifest,
-    Rejected,
-    Row,
-    ShardFile,
-    load_manifest,
-    save_manifest,
-)
+from pipelines.manifest import SPLITS, Manifest, Rejected, Row, ShardFile, load_manifest, save_tables
 from pipelines.prepared import Prepare, Prepared, Slice, members_sha256
-from pipelines.shard_parts import Part, finished_part, part_as_json, part_from_json
+from pipelines.shard_parts import Part, finished_part, part_url, read_rows, write_part
 from pipelines.sources.records import Listing
+from pipelines.tables import Table, column
 from pipelines.ustar import BLOCK, TarStream
 
 SHARD_FORMAT = 1  # counts up when the stored bytes of the same input change
@@ -96,38 +92,40 @@ def write_shard_set(
     if finished is not None:
         return finished
     storage.remove(storage.join(folder, "manifest.parquet"))  # from now on the old set is not valid
-    results = jobs.run_tasks(
+    parts = jobs.run_tasks(
         partial(_write_shard, folder, prepare),
         list(zip(slices, digests, strict=True)),
         label=f"shard {dataset}",
         workers=workers,
         on_progress=on_progress,
     )
-    parts = [part_from_json(text) for text in results]
+    written = [(piece, part.file) for piece, part in zip(slices, parts, strict=True) if part.file]
     manifest = Manifest(
         folder=folder,
         dataset=dataset,
-        rows=tuple(row for part in parts for row in part.rows),
-        shards=tuple(part.file for part in parts if part.file is not None),
+        rows=(),
+        shards=tuple(file for _, file in written),
         rejected=tuple(
             sorted([*rejected, *(r for part in parts for r in part.rejected)], key=lambda r: r.key)
         ),
         config=settings,
     )
-    _check(manifest)
-    save_manifest(manifest)
+    _refuse_empty(manifest)
+    rows = distinct_keys(partial(read_rows, [part_url(folder, piece.shard) for piece, _ in written]))
+    splits = (piece.split for piece, _ in written)
+    save_tables(manifest, zip(splits, rows, strict=True), sum(file.nsamples for _, file in written))
     _remove_strays(folder, {piece.shard for piece in slices})
-    return manifest
+    return load_manifest(folder)
 
 
-def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> str:
-    """Write and publish one tar and its part, unless they are there; gives the part's JSON."""
+def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> Part:
+    """Write and publish one tar and its part, unless they are there."""
     piece, digest = task
-    part_url = storage.join(folder, "parts", f"{piece.shard}.json")
+    url = part_url(folder, piece.shard)
     tar_url = storage.join(folder, piece.shard)
-    if (kept := finished_part(part_url, tar_url, digest)) is not None:
+    if (kept := finished_part(url, tar_url, digest)) is not None:
         return kept
-    storage.remove(part_url)  # it describes the old tar; with the new one it must never be found
+    storage.remove(url)  # it describes the old tar; with the new one it must never be found
     rows: list[Row] = []
     rejected: list[Rejected] = []
     with storage.open(tar_url, "wb") as file:
@@ -137,9 +135,9 @@ def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> str:
     written = ShardFile(url=piece.shard, nsamples=len(rows), filesize=stream.size, **checksums)
     if not rows:
         storage.remove(tar_url)
-    text = part_as_json(Part(digest, written if rows else None, tuple(rows), tuple(rejected)))
-    storage.write_text(part_url, text)
-    return text
+    part = Part(digest, written if rows else None, tuple(rejected))
+    write_part(url, part, rows)
+    return part
 
 
 def _write_tar(
@@ -201,26 +199,45 @@ def _digest(settings: Mapping[str, Any], piece: Slice) -> str:
 
 
 def _finished_set(folder: str, plan: str) -> Manifest | None:
-    if not storage.exists(storage.join(folder, "manifest.parquet")):
+    try:
+        config = json.loads(storage.read_text(storage.join(folder, "config.json")))
+    except FileNotFoundError:
         return None
-    manifest = load_manifest(folder)
-    return manifest if manifest.config.get("plan") == plan else None
+    if config.get("plan") != plan or not storage.exists(storage.join(folder, "manifest.parquet")):
+        return None
+    return load_manifest(folder)
 
 
-def _check(manifest: Manifest) -> None:
-    if not manifest.rows:
+def _refuse_empty(manifest: Manifest) -> None:
+    if not manifest.shards:
         reason = manifest.rejected[0] if manifest.rejected else None
         first = f"; the first: {reason.source}: {reason.reason}" if reason else ""
         raise UserError(f"{manifest.dataset}: none of its pictures can be used{first}")
+
+
+def distinct_keys(read: Callable[[], Iterable[Table]]) -> Iterator[Table]:
+    """The tables that `read` gives; at their end raises UserError if two rows of them have one key.
+
+    Eight bytes are held per row; only where two agree are the keys themselves read again.
+    """
+    hashes = array("q")
+    for table in read():
+        hashes.extend(map(hash, column(table, "key")))
+        yield table
+    values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
+    suspects = set(values[counts > 1].tolist())
     seen: set[str] = set()
-    for row in manifest.rows:
-        if row.key in seen:
-            raise UserError(f"{row.source}: a second picture with the key {row.key}; rename one of the two")
-        seen.add(row.key)
+    for table in read() if suspects else ():
+        for key, source in zip(column(table, "key"), column(table, "source"), strict=True):
+            if key in seen:
+                raise UserError(f"{source}: a second picture with the key {key}; rename one of the two")
+            if hash(key) in suspects:
+                seen.add(key)
 
 
 def _remove_strays(folder: str, shards: set[str]) -> None:
     """Tars and parts of an earlier plan that the manifest does not know."""
-    for url in storage.list_files(folder, (".tar", ".tar.json")):
-        if storage.name_of(url).removesuffix(".json") not in shards:
+    for url in storage.list_files(folder, (".tar", ".tar.json", ".tar.parquet")):
+        name = storage.name_of(url)
+        if name.removesuffix(".parquet") not in shards:
             storage.remove(url)

@@ -4,8 +4,9 @@ The same rows give the same bytes, so a table can be compared by its checksum.
 """
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 from facefill.errors import UserError
 from pipelines import storage
@@ -20,6 +21,65 @@ COLUMN_KINDS = (
     "list<int64>",
     "list<float64>",
 )
+COMPRESSION = "zstd"
+NOTE = b"facefill"  # the key of a file's own remark among Parquet's
+Table = Any  # a pyarrow.Table
+T = TypeVar("T")
+
+
+class TableFile:
+    """One Parquet file that is read a row group at a time, told by its URL and what is held of it.
+
+    data: its bytes; None: they are read where they lie, remote ones from a copy on this machine, which
+    supposes that nobody writes the file again. Raises UserError for a file that is no table.
+    """
+
+    def __init__(self, url: str, data: bytes | None = None) -> None:
+        self.url, self.data = url, data
+        self._footer: Any = None
+        self._path: Path | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_footer": None, "_path": None}  # another machine has its own copy
+
+    def group_sizes(self) -> list[int]:
+        """Rows of each row group."""
+        footer = self._opened(lambda file: file.metadata)
+        return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return self._opened(lambda file: list(file.schema_arrow.names))
+
+    def note(self) -> str:
+        """What `as_bytes` was given to note."""
+        return self._opened(lambda file: file.metadata).metadata[NOTE].decode()
+
+    def group(self, number: int, names: Sequence[str] | None = None) -> Table:
+        """One row group; with `names`, of those columns alone."""
+        return self._opened(lambda file: file.read_row_group(number, names, use_threads=False))
+
+    def all(self) -> Table:
+        """The whole table."""
+        return self._opened(lambda file: file.read(use_threads=False))
+
+    def _opened(self, read: Callable[[Any], T]) -> T:
+        import pyarrow
+        import pyarrow.parquet
+
+        if self.data is None and self._path is None:
+            self._path = storage.local_copy(self.url)
+        source = self._path if self.data is None else io.BytesIO(self.data)
+        try:
+            with pyarrow.parquet.ParquetFile(
+                source, metadata=self._footer, page_checksum_verification=True
+            ) as file:
+                self._footer = file.metadata
+                return read(file)
+        except (pyarrow.ArrowException, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise _unreadable(self.url, error) from None
 
 
 def write_table(
@@ -33,12 +93,10 @@ def write_table(
     import pyarrow
     import pyarrow.parquet
 
-    schema = (
-        None if columns is None else pyarrow.schema([(name, _kind(kind)) for name, kind in columns.items()])
-    )
+    schema = None if columns is None else _schema(columns)
     table = pyarrow.Table.from_pylist([dict(row) for row in rows], schema=schema)
     stream = io.BytesIO()
-    pyarrow.parquet.write_table(table, stream, compression="zstd", row_group_size=1 << 16)
+    pyarrow.parquet.write_table(table, stream, compression=COMPRESSION, row_group_size=1 << 16)
     storage.write_bytes(url, stream.getvalue())
 
 
@@ -53,8 +111,52 @@ def read_table(url: str, columns: Sequence[str] | None = None) -> list[dict[str,
             io.BytesIO(data), columns=None if columns is None else list(columns)
         )
     except pyarrow.ArrowInvalid as error:
-        raise UserError(f"{url}: not a table that can be read ({error}); make it again") from None
+        raise _unreadable(url, error) from None
     return table.to_pylist()
+
+
+def as_bytes(groups: Iterable[Table], columns: Mapping[str, str], note: str | None = None) -> bytes:
+    """A Parquet file with one row group per table, checksums within, and a remark of one's own."""
+    import pyarrow.parquet
+
+    stream = io.BytesIO()
+    with pyarrow.parquet.ParquetWriter(
+        stream, _schema(columns), compression=COMPRESSION, write_page_checksum=True
+    ) as writer:
+        for table in groups:
+            writer.write_table(table, row_group_size=max(1, len(table)))
+        if note is not None:
+            writer.add_key_value_metadata({NOTE: note.encode()})
+    return stream.getvalue()
+
+
+def table_of_columns(values: Mapping[str, Sequence[Any]], columns: Mapping[str, str]) -> Table:
+    """Columns of equal length as a table of the given kinds."""
+    import pyarrow
+
+    return pyarrow.table({name: values[name] for name in columns}, schema=_schema(columns))
+
+
+def column(table: Table, name: str) -> list[Any]:
+    """The values of one column."""
+    return table[name].to_pylist()
+
+
+def joined(parts: Sequence[Table]) -> Table:
+    """Tables of the same columns, one behind the other."""
+    import pyarrow
+
+    return pyarrow.concat_tables(parts).combine_chunks()
+
+
+def _unreadable(url: str, error: Exception) -> UserError:
+    return UserError(f"{url}: not a table that can be read ({error}); make it again")
+
+
+def _schema(columns: Mapping[str, str]) -> Any:
+    import pyarrow
+
+    return pyarrow.schema([(name, _kind(kind)) for name, kind in columns.items()])
 
 
 def _kind(kind: str) -> Any:

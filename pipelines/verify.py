@@ -16,6 +16,7 @@ from facefill.errors import UserError
 from pipelines import jobs, storage
 from pipelines.manifest import Row, ShardFile, load_manifest
 from pipelines.prepared import members_sha256
+from pipelines.shard_parts import part_url
 from pipelines.shards import TAR_BLOCK
 
 
@@ -114,7 +115,7 @@ def remove_damaged(verified: Verified) -> None:
     if shards:
         storage.remove(storage.join(verified.folder, "manifest.parquet"))
     for shard in shards:
-        storage.remove(storage.join(verified.folder, "parts", f"{shard}.json"))
+        storage.remove(part_url(verified.folder, shard))
         storage.remove(storage.join(verified.folder, shard))
 
 

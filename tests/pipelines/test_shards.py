@@ -13,7 +13,6 @@ from facefill.samples import decode_sample
 from pipelines import shards, storage
 from pipelines.manifest import Manifest, Row, load_manifest
 from pipelines.prepared import members_sha256
-from pipelines.shard_parts import Part
 from pipelines.shards import shard_dataset
 from pipelines.sources import celebamask_hq
 from pipelines.sources.celeba import list_records
@@ -161,17 +160,17 @@ def test_a_part_never_stands_beside_another_plans_tar(tmp_path, monkeypatch):
     sharded(root, tmp_path / "out")
     first = "celeba-train-000000.tar"
 
-    def stop(_: Part) -> str:
+    def stop(*_: object) -> None:
         # The worst case: the other plan's tar has the length of the old one.
         length = (tmp_path / "whole" / first).stat().st_size
         (tmp_path / "out" / first).write_bytes(bytes(length))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # stopped between a tar and its part
-        patch.setattr(shards, "part_as_json", stop)
+        patch.setattr(shards, "write_part", stop)
         with pytest.raises(KeyboardInterrupt):
             sharded(root, tmp_path / "out", config={"source": "other"})
-    assert not (tmp_path / "out/parts" / f"{first}.json").exists()
+    assert not (tmp_path / "out/parts" / f"{first}.parquet").exists()
     sharded(root, tmp_path / "out")  # back to the first plan
     assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "whole")
 
