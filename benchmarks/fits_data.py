@@ -19,8 +19,8 @@ from facefill.landmarks import MIRROR_68
 from facefill.photographs import decode_photograph
 
 SIZE = 256
-# AFLW's 21 points among the 68. Ears and the centres of eyes and mouth have no counterpart; its corners of the
-# nose lie on the wings, a thirtieth of the face outside of points 31 and 35.
+# AFLW's 21 points among the 68. Ears and the centres of eyes and mouth have no counterpart; its corners of
+# the nose lie on the wings, a thirtieth of the face outside of points 31 and 35.
 AFLW_POINTS = {
     0: 17, 1: 19, 2: 21, 3: 22, 4: 24, 5: 26, 6: 36, 8: 39, 9: 42, 11: 45,
     14: 30, 17: 48, 19: 54, 20: 8,
