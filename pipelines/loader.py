@@ -9,7 +9,8 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import groupby
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,16 @@ EVALUATION_EPOCH = -1  # seeds of an evaluation never change
 
 Entry = tuple[int, NDArray[np.int64], int]  # step, places of the samples, epoch
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """The rows start .. start + size of a split's rows in a set."""
+
+    manifest: Manifest
+    rows: Sequence[Row]
+    start: int
+    size: int
 
 
 class Loader:
@@ -56,34 +67,34 @@ class Loader:
     ) -> None:
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
         self.fields, self.threads, self.packed, self.pinned = fields, threads, packed, pinned
-        self.rows = [(manifest, row) for manifest in manifests for row in manifest.of_split(split)]
-        if not self.rows:
+        self.split = f"split {split!r} of {', '.join(manifest.folder for manifest in manifests)}"
+        self._shards = [shard for manifest in manifests for shard in _shards_of(manifest, split)]
+        if not self._shards:
             held = "; ".join(f"{manifest.folder} holds {_counted(manifest)}" for manifest in manifests)
             raise UserError(
                 f"no samples in split {split!r}: {held or 'no data set is named'}; change the split rule"
             )
-        self.name = f"split {split!r} of {', '.join(manifest.folder for manifest in manifests)}"
-        shards = groupby(self.rows, key=lambda pair: pair[0].shard_url(pair[1]))
-        self.shard_sizes = [len(list(rows)) for _, rows in shards]
-        self._firsts = np.cumsum([0, *self.shard_sizes])[:-1]  # the place of each shard's first sample
+        self.shard_sizes = [shard.size for shard in self._shards]
+        self._firsts = np.cumsum([0, *self.shard_sizes])  # the place of each shard's first sample; the total
+        self._rows_of = lru_cache(OPEN_SHARDS)(partial(_read_rows, self._shards))
         self._reader, self._blocks = ShardReader(), BlockPool()
 
     def __len__(self) -> int:
         """Samples over all ranks."""
-        return len(self.rows)
+        return int(self._firsts[-1])
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches that every rank gets in an epoch. Raises UserError when it would be none."""
         if self.batch_size < 1:
             raise UserError(
-                f"{self.name}: a batch_size below the {self.world_size} workers leaves some without a "
+                f"{self.split}: a batch_size below the {self.world_size} workers leaves some without a "
                 "sample; take a larger batch_size or fewer workers"
             )
-        steps = len(self.rows) // self.world_size // self.batch_size
+        steps = len(self) // self.world_size // self.batch_size
         if steps == 0:
             raise UserError(
-                f"{self.name} has {len(self.rows)} samples, too few for a batch of {self.batch_size} on each "
+                f"{self.split} has {len(self)} samples, too few for a batch of {self.batch_size} on each "
                 f"of {self.world_size} workers; take a smaller batch_size or more data"
             )
         return steps
@@ -98,7 +109,7 @@ class Loader:
             log.warning(
                 "%s has %d shards for %d workers: several will read (and fetch) the same ones; "
                 "a smaller samples_per_shard gives each its own",
-                self.name,
+                self.split,
                 len(self.shard_sizes),
                 self.world_size,
             )
@@ -109,9 +120,9 @@ class Loader:
 
         Every rank gets equally many batches wherever each can have a sample (`order.evaluation_order`).
         """
-        mine = evaluation_order(len(self.rows), self.batch_size, rank=self.rank, world_size=self.world_size)
+        mine = evaluation_order(len(self), self.batch_size, rank=self.rank, world_size=self.world_size)
         plan = ((number, places, EVALUATION_EPOCH) for number, places in enumerate(mine))
-        shard = len(self.rows) // len(self.shard_sizes) // self.world_size  # a rank's samples of it
+        shard = len(self) // len(self.shard_sizes) // self.world_size  # a rank's samples of it
         return (batch for _, batch in self._decoded(plan, shard))
 
     def _training_plan(self, start_step: int, steps: int) -> Iterator[Entry]:
@@ -153,10 +164,9 @@ class Loader:
         for entry in plan:
             waiting.append(entry)
             samples += len(entry[1])
-            shards = np.searchsorted(self._firsts, entry[1], "right") - 1
-            for shard in np.unique(shards).tolist():
+            for shard in np.unique(self._shards_at(entry[1])).tolist():
                 if shard not in recent:
-                    openers.submit(self._reader.prepare, *self.rows[self._firsts[shard]])
+                    openers.submit(self._prepare, shard)
                 recent[shard] = None
                 recent.move_to_end(shard)
                 if len(recent) > OPEN_SHARDS:
@@ -167,7 +177,11 @@ class Loader:
         yield from waiting
 
     def _batch(self, places: NDArray[np.int64], epoch: int) -> Batch:
-        pairs = [self.rows[place] for place in places.tolist()]
+        shards = self._shards_at(places)
+        pairs = [
+            (self._shards[shard].manifest, self._rows_of(shard)[place])
+            for shard, place in zip(shards.tolist(), (places - self._firsts[shards]).tolist(), strict=True)
+        ]
         members = [self._members(manifest, row) for manifest, row in pairs]
         seeds = [sample_seed(self.seed, epoch, row.key) for _, row in pairs]
         batch = decode_batch(members, [row.key for _, row in pairs], seeds, self._blocks.array)
@@ -180,11 +194,32 @@ class Loader:
             }
         return batch
 
+    def _shards_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.searchsorted(self._firsts, places, "right") - 1
+
+    def _prepare(self, shard: int) -> None:
+        self._reader.prepare(self._shards[shard].manifest, self._rows_of(shard)[0])
+
     def _members(self, manifest: Manifest, row: Row) -> dict[str, bytes]:
         try:
             return self._reader.members(manifest, row, self.fields)
         except UserError as error:
             raise UserError(f"{row.key}: {error}") from None
+
+
+def _shards_of(manifest: Manifest, split: str) -> Iterator[_Shard]:
+    rows = manifest.of_split(split)
+    sizes = {shard.url: shard.nsamples for shard in manifest.shards}
+    start = 0
+    while start < len(rows):
+        size = sizes[rows[start].shard]
+        yield _Shard(manifest, rows, start, size)
+        start += size
+
+
+def _read_rows(shards: Sequence[_Shard], number: int) -> Sequence[Row]:
+    shard = shards[number]
+    return shard.rows[shard.start : shard.start + shard.size]
 
 
 def _counted(manifest: Manifest) -> str:
