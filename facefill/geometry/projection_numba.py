@@ -75,7 +75,7 @@ def fill_planes_of_texels(
     projected: np.ndarray,  # (V, 3)
     normals: np.ndarray,  # (V, 3)
     light: np.ndarray,  # (3, 9)
-    limits: np.ndarray,  # (5,) of depth_limits, least cosine to the camera, least shading
+    limits: np.ndarray,  # (7,) of depth_limits, least cosine to the camera, least shading
     texels: np.ndarray,  # (T,)
     corners: np.ndarray,  # (T, 3)
     weights: np.ndarray,  # (T, 3)
@@ -90,15 +90,10 @@ def fill_planes_of_texels(
     height, width = depth.shape
     last_column, last_row = np.float32(width - 1), np.float32(height - 1)
     zero, one = np.float32(0), np.float32(1)
-    least, most, smallest_area, least_facing, least_shading = (
-        limits[0],
-        limits[1],
-        limits[2],
-        limits[3],
-        limits[4],
-    )
-    # rows: corner a, b, c (place and depth), normal; then column, row, depth, tolerance, shading
-    table = np.zeros((19, BLOCK), np.float32)
+    least, most, bending, rise, smallest_area = limits[0], limits[1], limits[2], limits[3], limits[4]
+    least_facing, least_shading = limits[5], limits[6]
+    # rows: corner a, b, c (place and depth), normal; then column, row, depth, tolerance, shading, slopes
+    table = np.zeros((21, BLOCK), np.float32)
     shown = np.zeros(BLOCK, np.uint8)
     for start in range(0, len(texels), BLOCK):
         size = min(BLOCK, len(texels) - start)
@@ -121,8 +116,8 @@ def fill_planes_of_texels(
             ax, ay, az = table[3, k] - table[0, k], table[4, k] - table[1, k], table[5, k] - table[2, k]
             bx, by, bz = table[6, k] - table[0, k], table[7, k] - table[1, k], table[8, k] - table[2, k]
             twice_area = ay * bx - ax * by
-            rise = abs(ay * bz - by * az) + abs(bx * az - ax * bz)
-            slope = rise / max(twice_area, smallest_area)
+            area = max(twice_area, smallest_area)
+            across, down = (ay * bz - by * az) / area, (bx * az - ax * bz) / area
             x, y, z = table[9, k], table[10, k], table[11, k]
             shrink = one / np.sqrt(x * x + y * y + z * z + np.float32(1e-12))
             x, y, z = x * shrink, y * shrink, z * shrink
@@ -130,7 +125,8 @@ def fill_planes_of_texels(
             facing = (twice_area > zero) & (z > least_facing)
             shown[k] = np.uint8(in_picture & facing)
             table[12, k], table[13, k], table[14, k] = column, row, own_depth
-            table[15, k] = least + min(slope, most)
+            table[15, k] = least + min(bending * (abs(across) + abs(down)), most)
+            table[19, k], table[20, k] = across, down
             second, fifth = np.float32(2) * z * z - x * x - y * y, x * x - y * y
             for channel in range(3):
                 shading = (
@@ -150,15 +146,21 @@ def fill_planes_of_texels(
                 continue
             column, row, own_depth, tolerance = table[12, k], table[13, k], table[14, k], table[15, k]
             left, top = min(int(column), width - 2), min(int(row), height - 2)
-            difference = abs(depth[top, left] - own_depth)
-            difference = max(difference, abs(depth[top, left + 1] - own_depth))
-            difference = max(difference, abs(depth[top + 1, left] - own_depth))
-            difference = max(difference, abs(depth[top + 1, left + 1] - own_depth))
+            right, low = column - np.float32(left), row - np.float32(top)
+            across, down = table[19, k], table[20, k]
+            first = own_depth - across * right - down * low  # where the plane has the pixel up and left
+            highest, lowest = own_depth + rise, own_depth - rise
+            difference = abs(depth[top, left] - min(max(first, lowest), highest))
+            plane = min(max(first + across, lowest), highest)
+            difference = max(difference, abs(depth[top, left + 1] - plane))
+            plane = min(max(first + down, lowest), highest)
+            difference = max(difference, abs(depth[top + 1, left] - plane))
+            plane = min(max(first + across + down, lowest), highest)
+            difference = max(difference, abs(depth[top + 1, left + 1] - plane))
             if not difference <= tolerance:
                 continue
             texel = texels[start + k]
             known[texel] = one
-            right, low = column - np.float32(left), row - np.float32(top)
             for channel in range(3):
                 upper = (
                     photograph[top, left, channel] * (one - right)

@@ -14,11 +14,13 @@ from facefill.geometry.rasterizer import Fragments, interpolate
 from facefill.geometry.shapes import check_shape
 from facefill.geometry.uv_atlas import UVAtlas
 
-# A texel is hidden where the z-buffer differs from its depth by more than this part of the model's height,
-# plus what the slope of its own surface explains over one pixel, capped at MAXIMUM_SLOPE of the height: a
-# higher cap lets the steep side of the nose through to the cheek beside it.
+# A texel is hidden where a pixel's depth differs from what the plane of the texel's own triangle has there by
+# more than this part of the model's height, plus a part of what that plane rises over one pixel (for the
+# surface is bent), at most LARGEST_BEND of the height. The plane is followed to LARGEST_RISE of the height.
 DEPTH_TOLERANCE = 0.01
-MAXIMUM_SLOPE = 0.02
+BEND = 0.25
+LARGEST_BEND = 0.02
+LARGEST_RISE = 0.1
 SMALLEST_AREA = 1e-9  # square pixels
 
 
@@ -68,21 +70,19 @@ def locate(
     bx, by, bz = (corners[2] - corners[0]).detach()
     twice_area = ay * bx - ax * by  # positive where the triangle faces the camera
     # Depth's change over one pixel to the right and one down, along the plane of the texel's triangle.
-    slope = ((ay * bz - by * az).abs() + (bx * az - ax * bz).abs()) / twice_area.clamp_min(SMALLEST_AREA)
-    tolerance = model_height * DEPTH_TOLERANCE + slope.clamp_max(model_height * MAXIMUM_SLOPE)
-    inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
+    area = twice_area.clamp_min(SMALLEST_AREA)
+    across, down = (ay * bz - by * az) / area, (bx * az - ax * bz) / area
+    bend = (BEND * (across.abs() + down.abs())).clamp_max(model_height * LARGEST_BEND)
+    tolerance = model_height * DEPTH_TOLERANCE + bend
+    visible = (twice_area > 0) & (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
 
-    # Extremes of the depths of the four pixels around: one look-up each.
-    seen = depth.detach()
-    nearest = torch.maximum(seen[:, :, :-1], seen[:, :, 1:])
-    nearest = torch.maximum(nearest[:, :-1], nearest[:, 1:])
-    farthest = torch.minimum(seen[:, :, :-1], seen[:, :, 1:])
-    farthest = torch.minimum(farthest[:, :-1], farthest[:, 1:])
+    seen, rise = depth.detach().flatten(1), model_height * LARGEST_RISE
     left, top = column.floor().clamp(0, width - 2), row.floor().clamp(0, height - 2)
-    cell = (top * (width - 1) + left).long()
-    not_behind = nearest.flatten(1).gather(1, cell) <= own_depth + tolerance
-    not_before = farthest.flatten(1).gather(1, cell) >= own_depth - tolerance
-    return torch.stack((position[0], position[1]), 2), inside & (twice_area > 0) & not_behind & not_before
+    for x in (left, left + 1):
+        for y in (top, top + 1):
+            there = own_depth + (across * (x - column) + down * (y - row)).clamp(-rise, rise)
+            visible &= (seen.gather(1, (y * width + x).long()) - there).abs() <= tolerance
+    return torch.stack((position[0], position[1]), 2), visible
 
 
 def render(uv_map: Tensor, fragments: Fragments, model: MorphableModel) -> Tensor:  # (N, C, 192, 256)

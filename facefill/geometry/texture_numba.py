@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facefill.geometry.compiled import compiled, for_images, images_of, run_each
-from facefill.geometry.texture import DEPTH_TOLERANCE, MAXIMUM_SLOPE, SMALLEST_AREA
+from facefill.geometry.texture import BEND, DEPTH_TOLERANCE, LARGEST_BEND, LARGEST_RISE, SMALLEST_AREA
 
 
 def locate_numba(
@@ -31,8 +31,11 @@ def locate_numba(
 
 
 def depth_limits(model_height: float) -> NDArray[np.float32]:
-    """(3,) least tolerance of depth, most that a slope adds to it, smallest twice the area of a triangle."""
-    return np.array([DEPTH_TOLERANCE * model_height, MAXIMUM_SLOPE * model_height, SMALLEST_AREA], np.float32)
+    """(5,) least tolerance of depth, most that bending adds to it, part of the slope that is bending, how far
+    a plane is followed, smallest twice the area of a triangle.
+    """
+    parts = np.array([DEPTH_TOLERANCE, LARGEST_BEND, BEND, LARGEST_RISE, SMALLEST_AREA])
+    return (parts * [model_height, model_height, 1, model_height, 1]).astype(np.float32)
 
 
 def fill_texels(
@@ -40,13 +43,13 @@ def fill_texels(
     vertices: np.ndarray,
     weights: np.ndarray,
     depth: np.ndarray,
-    limits: np.ndarray,  # (3,) of depth_limits
+    limits: np.ndarray,  # (5,) of depth_limits
     position: np.ndarray,
     visible: np.ndarray,
 ) -> None:
     """Write the texels of one image; the formulas are those of `texture.locate`."""
     height, width = depth.shape
-    least, most, smallest_area = limits[0], limits[1], limits[2]
+    least, most, bending, rise, smallest_area = limits[0], limits[1], limits[2], limits[3], limits[4]
     for texel in range(vertices.shape[0]):
         first, second, third = vertices[texel, 0], vertices[texel, 1], vertices[texel, 2]
         u, v, w = weights[texel, 0], weights[texel, 1], weights[texel, 2]
@@ -62,13 +65,15 @@ def fill_texels(
         if not (inside and twice_area > 0):
             continue
         az, bz = projected[second, 2] - projected[first, 2], projected[third, 2] - projected[first, 2]
-        slope = (abs(ay * bz - by * az) + abs(bx * az - ax * bz)) / max(twice_area, smallest_area)
-        tolerance = least + min(slope, most)
+        area = max(twice_area, smallest_area)
+        across, down = (ay * bz - by * az) / area, (bx * az - ax * bz) / area
+        tolerance = least + min(bending * (abs(across) + abs(down)), most)
         left, top = min(int(column), width - 2), min(int(row), height - 2)
         seen = True
         for y in range(top, top + 2):
             for x in range(left, left + 2):
-                if abs(depth[y, x] - own_depth) > tolerance:
+                there = across * (np.float32(x) - column) + down * (np.float32(y) - row)
+                if abs(depth[y, x] - (own_depth + min(max(there, -rise), rise))) > tolerance:
                     seen = False
         visible[texel] = seen
 

@@ -8,9 +8,10 @@ import torch
 from facefill.geometry import compiled
 from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.default_model import default_model
+from facefill.geometry.mesh import vertex_normals
 from facefill.geometry.rasterizer import Fragments, rasterize
 from facefill.geometry.texture import coverage, fill_hidden, render, sample, unwrap
-from facefill.geometry.uv_atlas import build_atlas
+from facefill.geometry.uv_atlas import build_atlas, uv_from_vertices
 from tests.support.small_model import small_model_and_atlas
 
 SIZE = 224
@@ -127,6 +128,21 @@ def test_the_far_cheek_of_a_turned_head_receives_nothing_from_the_nose():
     assert leaked > 1000
 
 
+def test_a_steep_cheek_is_seen_as_far_as_the_outline():
+    """What a steep surface's depth changes from pixel to pixel is its own plane's: it hides nothing."""
+    model = default_model()
+    atlas = build_atlas(model)
+    camera = WeakPerspective(torch.tensor([1e-3]), torch.zeros(1, 3), torch.full((1, 2), 128.0))
+    projected = project(model.mean[None], camera)
+    fragments = rasterize(projected, model.triangles, 256, 256)
+    _, visible = unwrap(torch.zeros(1, 1, 256, 256), projected, model, atlas, fragments)
+    normals = uv_from_vertices(vertex_normals(model.mean[None], model.triangles), atlas)[:, 2]
+    rows = torch.arange(192.0)[:, None].expand(192, 256)
+    steep = (normals[0] > 0.25) & (normals[0] < 0.5) & (rows > 80) & (rows < 140)
+    assert steep.sum() > 1000
+    assert visible[0, 0][steep].mean() > 0.9
+
+
 def test_a_mark_on_the_nose_leaves_the_cheek_behind_it_as_it_was():
     """Another colour on the nose alone may change no texel elsewhere: a far cheek that the nose covers is
     hidden, not coloured by it."""
@@ -136,13 +152,15 @@ def test_a_mark_on_the_nose_leaves_the_cheek_behind_it_as_it_was():
     rows, columns = torch.meshgrid(torch.arange(192.0), torch.arange(256.0), indexing="ij")
     distance = torch.hypot(columns - tip[0], rows - tip[1])
     camera = WeakPerspective(
-        torch.full((2,), 1e-3), torch.tensor([[0.0, 0.9, 0.0], [0.1, -0.9, 0.1]]), torch.full((2, 2), 112.0)
+        torch.full((3,), 1e-3),
+        torch.tensor([[0.0, 0.9, 0.0], [0.1, -0.9, 0.1], [0.05, 0.5, 0.0]]),
+        torch.full((3, 2), 112.0),
     )
-    projected = project(model.mean.expand(2, -1, -1), camera)
+    projected = project(model.mean.expand(3, -1, -1), camera)
     fragments = rasterize(projected, model.triangles, SIZE, SIZE)
     maps = []
     for nose in (0.0, 1.0):
-        marked = torch.where(distance < 12, nose, 0.5).expand(2, 1, -1, -1)
+        marked = torch.where(distance < 12, nose, 0.5).expand(3, 1, -1, -1)
         maps.append(unwrap(render(marked, fragments, model), projected, model, atlas, fragments))
     (dark, visible), (bright, _) = maps
     changed = (bright - dark).abs() > 0
