@@ -138,9 +138,9 @@ def test_a_steep_cheek_is_seen_as_far_as_the_outline():
     _, visible = unwrap(torch.zeros(1, 1, 256, 256), projected, model, atlas, fragments)
     normals = uv_from_vertices(vertex_normals(model.mean[None], model.triangles), atlas)[:, 2]
     rows = torch.arange(192.0)[:, None].expand(192, 256)
-    steep = (normals[0] > 0.25) & (normals[0] < 0.5) & (rows > 80) & (rows < 140)
+    steep = (normals[0] > 0.1) & (normals[0] < 0.2) & (rows > 60) & (rows < 150)
     assert steep.sum() > 1000
-    assert visible[0, 0][steep].mean() > 0.9
+    assert visible[0, 0][steep].mean() > 0.88
 
 
 def test_a_mark_on_the_nose_leaves_the_cheek_behind_it_as_it_was():
