@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `python -m benchmarks fits`."""
     parser.add_argument("--realdata", type=Path, help="folder of genuine samples")
     parser.add_argument("--out", type=Path, help="folder for contact sheets; not inside the repository")
+    parser.add_argument("--first", type=int, default=0, help="number of the first CelebA photograph (0)")
     parser.add_argument("--count", type=int, default=CELEBA_PHOTOGRAPHS, help="CelebA photographs (187)")
     kinds = [kind.name for kind in MODEL_KINDS]
     parser.add_argument("--model", default="default", choices=kinds, help="face model (default: default)")
@@ -73,7 +74,7 @@ def run(chosen: argparse.Namespace) -> int:
     print(parity_table(known, model, atlas))
     sheets = {name.replace(" ", "_"): (faces.images, faces.points) for name, faces in known.items()}
     if chosen.realdata is not None:
-        photographs, five = celeba(chosen.realdata, chosen.count)
+        photographs, five = celeba(chosen.realdata, chosen.first, chosen.count)
         turned, large = aflw2000(chosen.realdata), three_hundred_w_lp(chosen.realdata)
         print("\n" + genuine_table(photographs, five, turned, large, model, atlas))
         for name, faces in (

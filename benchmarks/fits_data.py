@@ -49,8 +49,10 @@ class KnownFaces:
     albedo: Tensor | None  # (N, 3, 192, 256), where it lives in the atlas
 
 
-def celeba(folder: Path, count: int) -> tuple[Faces, Faces]:
-    """The first `count` detected photographs with their 68 points; those with official points to fit by."""
+def celeba(folder: Path, first: int, count: int) -> tuple[Faces, Faces]:
+    """`count` detected photographs from number `first` on with their 68 points; all with official points to
+    fit by.
+    """
     with (folder / "celeba" / "landmarks68_dlib.csv").open() as stream:
         rows = [row for row in list(csv.reader(stream))[1:] if row[1] == "1"]
     with (folder / "celeba" / "list_landmarks_align_celeba.csv").open() as stream:
@@ -66,7 +68,9 @@ def celeba(folder: Path, count: int) -> tuple[Faces, Faces]:
         images = torch.stack([_picture(pictures / row[0]) for row in chosen])
         return _faces([row[0] for row in chosen], images, points, truth)
 
-    return faces(rows[:count], five=False), faces([row for row in rows if row[0] in official], five=True)
+    return faces(rows[first : first + count], five=False), faces(
+        [row for row in rows if row[0] in official], five=True
+    )
 
 
 def aflw2000(folder: Path) -> Faces:

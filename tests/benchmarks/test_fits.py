@@ -56,7 +56,7 @@ def test_table_is_markdown_and_leaves_what_is_unknown_empty():
 def test_genuine_samples_are_fitted(realdata):
     model = default_model()
     atlas = build_atlas(model)
-    photographs, five = celeba(realdata, 4)
+    photographs, five = celeba(realdata, 0, 4)
     assert photographs.images.shape == (4, 3, 218, 178) and five.points.shape[1:] == (5, 2)
     found = fit_by(REFINED, photographs.images, photographs.points, photographs.weights, model, atlas)
     assert residual_px(photographs, found.fit, model, INNER).mean() < 0.9
