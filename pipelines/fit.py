@@ -1,15 +1,17 @@
-"""Fit the morphable model to every picture of a shard set: one Ray task and one Parquet file per shard.
+"""Fit the morphable model to every picture of a shard set: on Ray actors, one Parquet file per shard.
 
-A file is kept while the tar's checksum, the model's checksum and FIT_FORMAT are those that it was made
-with; they stand in the JSON beside it, which is written last. A picture that cannot be read or fitted
+The fits come from landmarks and pixels, or from a trained encoder (`fit_encoder.py`). A file is kept while
+the checksums of tar, model and encoder and FIT_FORMAT are those that it was made with; they stand in the JSON
+beside it, which is written last. A picture that cannot be read or fitted
 becomes a row with a reason and no fit; a tar that is absent or truncated, or a storage that does not answer,
 ends the command, for what is written down as refused is not tried again.
 """
 
+import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,14 +27,16 @@ from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.reconstruction import NUM_EXPRESSION, NUM_IDENTITY, Fit, fit_from_vector, fit_to_vector
 from facefill.geometry.spherical_harmonics import ambient_illumination
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
+from facefill.networks.encoder import Encoder
 from facefill.samples import Batch, collate, decode_sample
 from pipelines import jobs, storage, tables
+from pipelines.fit_encoder import RunEncoder, fit_by_encoder, load_encoder
 from pipelines.manifest import Manifest, Row, load_manifest
 from pipelines.run_model import RunModel, default_run_model, load_run_model
 from pipelines.shard_reader import ShardReader
 
 FIT_FORMAT = 2  # counts up when the same input gives another fit
-AT_ONCE = 16
+AT_ONCE = 4  # more take memory and are no faster
 WORST_LANDMARKS_PX = 12.0  # of 256; beyond it the points are not those of a face
 LEAST_SEEN = 0.15  # of the atlas; a profile shows a third of it
 LEAST_POINTS = 0.5  # of the landmarks must be numbers
@@ -47,8 +51,8 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class FitTask:
-    """One shard to fit. `shards` is its manifest without rows; `rows` are the shard's own; `ground_truth` is
-    empty or the model's name.
+    """One shard to fit. `shards` is the manifest of this one without rows; `rows` are the shard's own;
+    `ground_truth` is empty or the model's name; `encoder` is None where landmarks and pixels are fitted.
     """
 
     shards: Manifest
@@ -56,6 +60,7 @@ class FitTask:
     table: str
     model: RunModel
     ground_truth: str
+    encoder: RunEncoder | None
     inputs: str
 
 
@@ -65,35 +70,36 @@ def fit_dataset(
     ground_truth: str = "",
     *,
     model: RunModel | None = None,
+    encoder: RunEncoder | None = None,
     workers: int | None = None,
     on_progress: jobs.Progress | None = None,
 ) -> dict[str, Any]:
     """Fit all shards below URL `shards` into `folder`; what is there and valid is kept.
 
     ground_truth: name of the model that stored parameters belong to; where that is `model` (None: the
-    default), they give shape and pose. Returns `digest`, `fits`, `rejected`, the mean residuals and a
-    `summary`.
+    default), they give shape and pose. encoder: a trained one that makes the fits instead. Returns `digest`,
+    `fits`, `rejected`, the mean residuals and a `summary`.
     """
     model = model or default_run_model()
-    tasks = fit_tasks(load_manifest(shards), folder, model, ground_truth)
-    results = jobs.run_tasks(fit_shard, tasks, label="fit", workers=workers, on_progress=on_progress)
-    good = [
-        row
-        for task in tasks
-        for row in tables.read_table(task.table, ["landmark_px", "photometric", "reason"])
-    ]
-    good = [row for row in good if not row["reason"]]
+    tasks = fit_tasks(load_manifest(shards), folder, model, ground_truth, encoder)
+    results = jobs.run_actors(
+        shard_fitter,
+        tasks,
+        label="fit",
+        weights=[len(task.rows) for task in tasks],
+        workers=workers,
+        on_progress=on_progress,
+        gpu=True,
+    )
+    fits, landmark_px, photometric = mean_residuals(tasks)
     rejected = sum(result["rejected"] for result in results)
-    count = max(len(good), 1)
-    landmark_px = sum(row["landmark_px"] for row in good) / count
-    photometric = sum(row["photometric"] for row in good) / count
     digest = hashlib.sha256("".join(result["sha256"] for result in results).encode()).hexdigest()
-    summary = f"{len(good)} fits, landmarks {landmark_px:.2f} px of 256, photometric {photometric:.3f}"
+    summary = f"{fits} fits, landmarks {landmark_px:.2f} px of 256, photometric {photometric:.3f}"
     if ground_truth and not model.owns(ground_truth):
         summary += f", stored parameters of {ground_truth} left aside for {model.name}"
     return {
         "digest": digest,
-        "fits": len(good),
+        "fits": fits,
         "rejected": rejected,
         "landmark_px": landmark_px,
         "photometric": photometric,
@@ -101,19 +107,52 @@ def fit_dataset(
     }
 
 
-def fit_tasks(manifest: Manifest, folder: str, model: RunModel, ground_truth: str) -> list[FitTask]:
+def mean_residuals(tasks: Sequence[FitTask]) -> tuple[int, float, float]:
+    """How many fits the tables hold, and the means of their landmark and photometric residuals."""
+    count, landmark_px, photometric = 0, 0.0, 0.0
+    for task in tasks:
+        for row in tables.read_table(task.table, ["landmark_px", "photometric", "reason"]):
+            if not row["reason"]:
+                count += 1
+                landmark_px += row["landmark_px"]
+                photometric += row["photometric"]
+    return count, landmark_px / max(count, 1), photometric / max(count, 1)
+
+
+def fit_tasks(
+    manifest: Manifest, folder: str, model: RunModel, ground_truth: str, encoder: RunEncoder | None = None
+) -> list[FitTask]:
     """One task per tar of the set, in order."""
     taken = model.name if ground_truth and model.owns(ground_truth) else ""
+    by_encoder = f" encoder {encoder.sha256}" if encoder else ""
     by_shard: dict[str, list[Row]] = {}
     for row in manifest.rows:
         by_shard.setdefault(row.shard, []).append(row)
-    without_rows = replace(manifest, rows=(), shards=(), rejected=())
     tasks = []
     for shard in manifest.shards:
-        inputs = f"{FIT_FORMAT} {shard.md5sum} {model.checksum} {taken}"
+        inputs = f"{FIT_FORMAT} {shard.md5sum} {model.checksum} {taken}{by_encoder}"
         table = storage.join(folder, f"{shard.url.removesuffix('.tar')}.parquet")
-        tasks.append(FitTask(without_rows, tuple(by_shard[shard.url]), table, model, taken, inputs))
+        rows = tuple(by_shard[shard.url])
+        of_shard = replace(manifest, rows=(), shards=(shard,), rejected=())
+        tasks.append(FitTask(of_shard, rows, table, model, taken, encoder, inputs))
     return tasks
+
+
+@functools.lru_cache(maxsize=2)
+def geometry_of(model: RunModel, device: str = "cpu") -> tuple[MorphableModel, UVAtlas]:
+    """The model and its atlas, once per process: what fits prepare is kept for these very objects."""
+    loaded = load_run_model(model)
+    return loaded.to(device), build_atlas(loaded).to(device)
+
+
+def shard_fitter() -> Callable[[FitTask], dict[str, Any]]:
+    """What each worker does; it loads model and encoder with its first shard."""
+    return fit_shard
+
+
+def device_of_worker() -> str:
+    """Device `cuda` for workers with a share of a GPU that torch can use, else `cpu`."""
+    return "cuda" if jobs.has_gpu() and torch.cuda.is_available() else "cpu"
 
 
 def fit_shard(task: FitTask) -> dict[str, Any]:
@@ -124,11 +163,14 @@ def fit_shard(task: FitTask) -> dict[str, Any]:
         return kept
     reader = ShardReader()
     rows: list[dict[str, Any]] = []
+    device = device_of_worker()
     with one_thread():
-        model = load_run_model(task.model)
-        atlas = build_atlas(model)
+        model, atlas = geometry_of(task.model, device)
+        encoder = load_encoder(task.encoder, device) if task.encoder else None
         for start in range(0, len(task.rows), AT_ONCE):
-            rows += fit_rows(task, task.rows[start : start + AT_ONCE], reader, model, atlas)
+            some = task.rows[start : start + AT_ONCE]
+            rows += fit_rows(task, some, reader, model, atlas, encoder)
+            jobs.advance(len(some))
     tables.write_table(task.table, rows, COLUMNS)
     result = {
         "inputs": task.inputs,
@@ -163,7 +205,12 @@ def finished_table(table: str, beside: str, inputs: str) -> dict[str, Any] | Non
 
 
 def fit_rows(
-    task: FitTask, rows: Sequence[Row], reader: ShardReader, model: MorphableModel, atlas: UVAtlas
+    task: FitTask,
+    rows: Sequence[Row],
+    reader: ShardReader,
+    model: MorphableModel,
+    atlas: UVAtlas,
+    encoder: Encoder | None,
 ) -> list[dict[str, Any]]:
     """Fits of a few samples, in their order. Raises UserError when the tar cannot be read."""
     fields = ("image", "landmarks", "parameters")
@@ -182,25 +229,35 @@ def fit_rows(
         else:
             groups.setdefault(len(landmarks), []).append({**sample, "key": row.key, "seed": 0})
     for kind, group in groups.items():
-        fitted |= fit_group(collate(group), kind, task.ground_truth, model, atlas)
+        fitted |= fit_group(collate(group), kind, task.ground_truth, model, atlas, encoder)
     return [fitted[row.key] for row in rows]
 
 
 def fit_group(
-    batch: Batch, kind: int, ground_truth: str, model: MorphableModel, atlas: UVAtlas
+    batch: Batch,
+    kind: int,
+    ground_truth: str,
+    model: MorphableModel,
+    atlas: UVAtlas,
+    encoder: Encoder | None,
 ) -> dict[str, dict[str, Any]]:
     """Fits of samples with the same kind of landmarks, by key."""
-    points = batch["landmarks"] if kind == 68 else batch["five"]
+    device = model.mean.device
+    image = batch["image"].to(device)
+    points = batch["landmarks" if kind == 68 else "five"].to(device)
     weights = points.isfinite().all(2).float()
     with torch.no_grad():
-        if ground_truth and "parameters" in batch:
-            given = fit_from_parameters(batch["parameters"], model)
-            fit, residuals = fit_light(batch["image"], points, weights, given, model, atlas)
+        if encoder is not None:
+            fit, residuals = fit_by_encoder(image, points, weights, encoder, model, atlas)
+        elif ground_truth and "parameters" in batch:
+            given = fit_from_parameters(batch["parameters"].to(device), model)
+            fit, residuals = fit_light(image, points, weights, given, model, atlas)
         else:
-            fit, residuals = fit_faces(batch["image"], points, weights, model, atlas)
-    vectors = fit_to_vector(fit)
+            fit, residuals = fit_faces(image, points, weights, model, atlas)
+    vectors = fit_to_vector(fit).cpu()
+    measured = {name: values.tolist() for name, values in residuals.items()}
     return {
-        key: checked(key, vector, {name: float(values[place]) for name, values in residuals.items()})
+        key: checked(key, vector, {name: values[place] for name, values in measured.items()})
         for place, (key, vector) in enumerate(zip(batch["key"], vectors, strict=True))
     }
 
@@ -214,7 +271,7 @@ def fit_from_parameters(parameters: Tensor, model: MorphableModel) -> Fit:  # (N
         standardised(identity, model.identity_sigma),
         standardised(expression, model.expression_sigma),
         WeakPerspective(scale[:, 0], euler_xyz, translation),
-        ambient_illumination(len(parameters)),
+        ambient_illumination(len(parameters)).to(parameters),
     )
 
 

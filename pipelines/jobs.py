@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 from facefill.errors import UserError
 
-from facefill.errors import UserError
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int, float], None]  # done, total, seconds left
@@ -163,19 +161,9 @@ def _result_of(reference: Any, label: str) -> Any:
         ray.exceptions.ObjectLostError,
     ) as error:
         raise UserError(
-            f"a worker died {MAX_RETRIES + 1} times at the same piece of work ({type(error).__name__}): mostly "
-            "for want of memory, so let fewer work at a time (shard.workers) or take larger machines; the same "
-            "command goes on where it stopped"
-        ) from error
-    except (
-        ray.exceptions.WorkerCrashedError,
-        ray.exceptions.RayActorError,
-        ray.exceptions.NodeDiedError,
-        ray.exceptions.OutOfMemoryError,
-    ) as error:
-        raise UserError(
-            f"{label}: a worker died {MAX_RETRIES + 1} times at the same item, often for want of memory: give "
-            "it fewer workers or more memory; the same command goes on from here"
+            f"{label}: a worker died {MAX_RETRIES + 1} times at the same piece of work "
+            f"({type(error).__name__}): mostly for want of memory, so let fewer work at a time "
+            "(shard.workers) or take larger machines; the same command goes on where it stopped"
         ) from error
 
 
@@ -253,7 +241,8 @@ class _Pool:
     def __init__(self, build: Callable[[], Any], label: str, number: int, share: float) -> None:
         import ray
 
-        kind: Any = ray.remote(
+        remote: Any = ray.remote  # its types know no concurrency groups
+        kind = remote(
             num_cpus=1,
             num_gpus=share,
             max_restarts=MAX_RETRIES,

@@ -19,18 +19,18 @@ from facefill.errors import UserError
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.projection import project_photographs
 from facefill.geometry.reconstruction import fit_from_vector
-from facefill.geometry.uv_atlas import UVAtlas, build_atlas
+from facefill.geometry.uv_atlas import UVAtlas
 from facefill.samples import decode_sample, encode_sample
 from pipelines import jobs, storage, tables
-from pipelines.fit import fit_tasks, one_thread
+from pipelines.fit import device_of_worker, fit_tasks, geometry_of, one_thread
 from pipelines.manifest import Manifest, Rejected, Row, load_manifest
 from pipelines.prepared import Prepared, Slice
-from pipelines.run_model import RunModel, default_run_model, load_run_model
+from pipelines.run_model import RunModel, default_run_model
 from pipelines.shard_reader import ShardReader
 from pipelines.shards import write_shard_set
 
 PROJECTION_FORMAT = 2  # counts up when the same input gives other bytes
-AT_ONCE = 32
+AT_ONCE = 8  # more take memory and are hardly faster
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def project_dataset(
         items = tuple(ProjectItem(row, *checked_table) for row in task.rows)
         slices.append(Slice(name, task.rows[0].split, items))
     config = {"projection": PROJECTION_FORMAT, "model": model.checksum, "model_name": model.name}
-    without_rows = replace(manifest, rows=(), shards=(), rejected=())
+    without_rows = replace(manifest, rows=(), rejected=())
     return write_shard_set(
         folder,
         manifest.dataset,
@@ -75,6 +75,7 @@ def project_dataset(
         rejected=manifest.rejected,
         workers=workers,
         on_progress=on_progress,
+        on_actors=True,
     )
 
 
@@ -86,14 +87,14 @@ def prepare_projections(
     Raises UserError when the tar cannot be read.
     """
     with one_thread():
-        model = load_run_model(run_model)
-        atlas = build_atlas(model)
+        model, atlas = geometry_of(run_model, device_of_worker())
     reader = ShardReader()
     fits = {row["key"]: row for table in {item.table for item in items} for row in tables.read_table(table)}
     for start in range(0, len(items), AT_ONCE):
         rows = [item.row for item in items[start : start + AT_ONCE]]
         with one_thread():
             prepared = project_some(shards, rows, fits, reader, model, atlas)
+        jobs.advance(len(rows))
         yield from prepared
 
 
@@ -141,10 +142,12 @@ def project(
     """Texture and albedo (N, 192, 256, 3) uint8, visibility (N, 192, 256) bool, landmarks (N, 68, 2) of fits
     (N, 261) to photographs (N, 256, 256, 3) uint8.
     """
-    maps = project_photographs(photographs, fit_from_vector(vectors), model, atlas)
-    return {
-        "uv_texture": maps.texture.numpy(),
-        "uv_albedo": maps.albedo.numpy(),
-        "uv_visible": maps.visible.numpy(),
-        "landmarks": maps.projected[:, model.landmarks, :2].numpy(),
+    device = model.mean.device
+    maps = project_photographs(photographs.to(device), fit_from_vector(vectors.to(device)), model, atlas)
+    fields = {
+        "uv_texture": maps.texture,
+        "uv_albedo": maps.albedo,
+        "uv_visible": maps.visible,
+        "landmarks": maps.projected[:, model.landmarks, :2],
     }
+    return {name: values.cpu().numpy() for name, values in fields.items()}

@@ -77,12 +77,13 @@ def write_shard_set(
     rejected: Sequence[Rejected] = (),
     workers: int | None = None,
     on_progress: jobs.Progress | None = None,
+    on_actors: bool = False,
 ) -> Manifest:
     """Store what `prepare` makes of every slice, one tar each, and the manifest.
 
     prepare is a module-level function (or a partial of one): the items of a slice -> samples or rejections,
     in order. config must name everything that the bytes depend on besides the items: it decides what can be
-    kept.
+    kept. on_actors: prepare is costly to start, so actors do it, with a share of a GPU where there is one.
     """
     settings = {"format": SHARD_FORMAT, **config}
     digests = [_digest(settings, piece) for piece in slices]
@@ -92,13 +93,18 @@ def write_shard_set(
     if finished is not None:
         return finished
     storage.remove(storage.join(folder, "manifest.parquet"))  # from now on the old set is not valid
-    parts = jobs.run_tasks(
-        partial(_write_shard, folder, prepare),
-        list(zip(slices, digests, strict=True)),
-        label=f"shard {dataset}",
-        workers=workers,
-        on_progress=on_progress,
-    )
+    write = partial(_write_shard, folder, prepare)
+    how: dict[str, Any] = {
+        "label": f"shard {dataset}",
+        "weights": [len(piece.items) for piece in slices],
+        "workers": workers,
+        "on_progress": on_progress,
+    }
+    work = list(zip(slices, digests, strict=True))
+    if on_actors:
+        parts = jobs.run_actors(partial(_itself, write), work, gpu=True, **how)
+    else:
+        parts = jobs.run_tasks(write, work, **how)
     written = [(piece, part.file) for piece, part in zip(slices, parts, strict=True) if part.file]
     manifest = Manifest(
         folder=folder,
@@ -116,6 +122,10 @@ def write_shard_set(
     save_tables(manifest, zip(splits, rows, strict=True), sum(file.nsamples for _, file in written))
     _remove_strays(folder, {piece.shard for piece in slices})
     return load_manifest(folder)
+
+
+def _itself(write: Callable[[Any], Part]) -> Callable[[Any], Part]:
+    return write
 
 
 def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> Part:
@@ -236,7 +246,9 @@ def distinct_keys(read: Callable[[], Iterable[Table]]) -> Iterator[Table]:
 
 
 def _remove_strays(folder: str, shards: set[str]) -> None:
-    """Tars and parts of an earlier plan that the manifest does not know."""
+    """Tars and parts of an earlier plan that the manifest does not know, and what killed writers left."""
+    storage.remove_unfinished(folder)
+    storage.remove_unfinished(storage.join(folder, "parts"))
     for url in storage.list_files(folder, (".tar", ".tar.json", ".tar.parquet")):
         name = storage.name_of(url)
         if name.removesuffix(".parquet") not in shards:

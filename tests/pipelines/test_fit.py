@@ -8,10 +8,13 @@ import torch
 
 from facefill.errors import UserError
 from facefill.geometry.default_model import default_model
+from facefill.geometry.photometric_rows import photometric_rows
 from facefill.geometry.reconstruction import fit_from_vector, reconstruct
-from pipelines import fit, storage, tables
+from pipelines import fit, shard_reader, storage, tables
 from pipelines.fit import COLUMNS, fit_dataset, fit_from_parameters
-from pipelines.run_model import published
+from pipelines.manifest import Manifest
+from pipelines.rows import Row
+from pipelines.run_model import default_run_model, published
 from tests.support.face_shards import (
     FIVE,
     GOOD,
@@ -132,6 +135,32 @@ def test_ray_workers_write_the_same_bytes(tmp_path, ray_session):
         assert storage.sha256(str(table)) == storage.sha256(str(tmp_path / "b" / table.name))
 
 
+def test_progress_counts_pictures_within_a_shard(tmp_path):
+    seen: list[tuple[int, int]] = []
+    write_face_shards(str(tmp_path / "shards"), [NONE] * 13, per_shard=10)
+    fit_dataset(
+        str(tmp_path / "shards"),
+        str(tmp_path / "fits"),
+        workers=0,
+        on_progress=lambda done, total, _: seen.append((done, total)),
+    )
+    assert seen == [(4, 13), (8, 13), (9, 13), (10, 13), (12, 13), (13, 13)]
+
+
+def test_model_and_atlas_are_made_once_per_process():
+    geometry = fit.geometry_of(default_run_model())
+    assert fit.geometry_of(default_run_model()) is geometry
+    rows = photometric_rows(*geometry)
+    assert photometric_rows(*fit.geometry_of(default_run_model())) is rows
+
+
+def test_shards_of_a_remote_storage(tmp_path):
+    write_face_shards("memory://fits/shards", [GOOD, FIVE])
+    write_face_shards(str(tmp_path / "shards"), [GOOD, FIVE])
+    remote = fit_dataset("memory://fits/shards", "memory://fits/fits", workers=0)
+    assert remote == fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), workers=0)
+
+
 def test_a_damaged_tar_ends_the_command_and_no_refusal_is_kept(tmp_path):
     shards, fits = str(tmp_path / "shards"), str(tmp_path / "fits")
     manifest = write_face_shards(shards, [GOOD] * 2)
@@ -151,11 +180,11 @@ def test_a_storage_that_does_not_answer_refuses_no_picture(tmp_path, monkeypatch
     shards, fits = str(tmp_path / "shards"), str(tmp_path / "fits")
     write_face_shards(shards, [GOOD])
 
-    def no_answer(url: str) -> None:
-        raise UserError(f"{url}: the storage does not answer")
+    def no_answer(manifest: Manifest, row: Row) -> None:
+        raise UserError(f"{manifest.shard_url(row)}: the storage does not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "local_copy", no_answer)
+        patch.setattr(shard_reader, "_descriptor", no_answer)
         with pytest.raises(UserError, match="does not answer"):
             fit_dataset(shards, fits, workers=0)
     assert fit_dataset(shards, fits, workers=0)["rejected"] == 0
