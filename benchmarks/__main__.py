@@ -1,9 +1,9 @@
-"""`python -m benchmarks speed [PART]`, `fits` and `published`."""
+"""`python -m benchmarks speed [PART]`, `scale`, `fits` and `published`."""
 
 import argparse
 import sys
 
-from benchmarks import fits, speed
+from benchmarks import fits, scale, speed
 
 
 def main() -> int:
@@ -13,6 +13,9 @@ def main() -> int:
         verbs.add_parser("speed", help="time networks and geometry", description=speed.__doc__)
     )
     fits.add_arguments(verbs.add_parser("fits", help="how good fits are", description=fits.__doc__))
+    scale.add_arguments(
+        verbs.add_parser("scale", help="what shard sets cost as they grow", description=scale.__doc__)
+    )
     verbs.add_parser("published", help="the paper's own numbers")
     chosen = parser.parse_args()
     if chosen.verb == "published":
@@ -20,6 +23,8 @@ def main() -> int:
 
         print(published_table())
         return 0
+    if chosen.verb == "scale":
+        return scale.run(chosen)
     if chosen.verb == "fits":
         return fits.run(chosen)
     return speed.run(chosen)

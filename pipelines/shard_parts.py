@@ -13,7 +13,7 @@ from pipelines import storage, tables
 from pipelines.manifest import Rejected, ShardFile
 from pipelines.rows import ROW_COLUMNS, Row, table_of
 
-READ_AT_ONCE = 16
+READ_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,12 @@ def finished_part(url: str, tar_url: str, digest: str) -> Part | None:
 
 
 def read_rows(urls: Sequence[str]) -> Iterator[tables.Table]:
-    """The rows of the parts, in order, a few being read ahead."""
+    """The rows of the parts, in order; a few files are fetched at a time, for a store may be far away."""
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
         for start in range(0, len(urls), READ_AT_ONCE):
-            yield from pool.map(_rows, urls[start : start + READ_AT_ONCE])
+            some = urls[start : start + READ_AT_ONCE]
+            for url, data in zip(some, pool.map(storage.read_bytes, some), strict=True):
+                yield tables.TableFile(url, data).all()
 
 
 def part_from_note(note: str) -> Part:
@@ -63,7 +65,3 @@ def part_from_note(note: str) -> Part:
         file=None if content["file"] is None else ShardFile(**content["file"]),
         rejected=tuple(Rejected(**row) for row in content["rejected"]),
     )
-
-
-def _rows(url: str) -> tables.Table:
-    return tables.TableFile(url, storage.read_bytes(url)).all()
