@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+BLOCK = 8 << 20  # bytes that are asked for at a time
+
 
 class RemoteFile(io.RawIOBase):
     """A remote file whose reads are tried again, and may not end before the file does."""
@@ -39,6 +41,9 @@ class RemoteFile(io.RawIOBase):
         data = self._retry(read)
         buffer[: len(data)] = data
         return len(data)
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(BLOCK) or b"", b""))  # inherited, it asks for 8 kB at a time
 
     def close(self) -> None:
         if not self.closed:

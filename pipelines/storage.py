@@ -20,8 +20,7 @@ from typing import IO, Any, TypeVar
 import fsspec
 
 from facefill.errors import UserError
-from pipelines import storage_faults
-from pipelines.remote_file import RemoteFile
+from pipelines import remote_file, storage_faults
 from pipelines.storage_faults import FULL, disk_full, retried
 from pipelines.storage_settings import s3_options
 
@@ -30,7 +29,6 @@ T = TypeVar("T")
 PART_BYTES = 16 << 20  # larger objects are sent in parts
 PARTS_AT_ONCE = 4
 PARTIAL = ".partial"  # ends the names of unfinished files
-READ_BYTES = 4 << 20  # how much of a remote file is asked for at a time
 
 
 def join(url: str | os.PathLike[str], *parts: str) -> str:
@@ -267,7 +265,7 @@ def _opened(url: str) -> IO[bytes]:
         return _retry(lambda: path.open("rb"), url)
     filesystem, remote = _filesystem(url)
     file = _retry(lambda: filesystem.open(remote, "rb", cache_type="none"), url)
-    return io.BufferedReader(RemoteFile(file, lambda read: _retry(read, url)), READ_BYTES)
+    return io.BufferedReader(remote_file.RemoteFile(file, lambda read: _retry(read, url)), remote_file.BLOCK)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from faulty_proxy import Fault, FaultyProxy
 from s3_server import client, environment_of
 
 from facefill.errors import UserError
-from pipelines import storage, storage_faults
+from pipelines import remote_file, storage, storage_faults
 
 CONTENT = random.Random(7).randbytes(300_000)
 LARGE = random.Random(8).randbytes(2 * storage.PART_BYTES + 1)
@@ -78,6 +78,15 @@ def test_reads_end_with_the_whole_content(proxy, bucket, tmp_path, way, fault):
     else:
         assert storage.read_bytes(url) == CONTENT
     assert proxy.done == [fault.kind] * fault.times
+
+
+def test_a_stream_asks_for_large_pieces(proxy, bucket):
+    url = storage.join(bucket, "x.bin")
+    storage.write_bytes(url, LARGE)
+    with storage.open(url) as file:
+        assert file.read(10) == LARGE[:10]
+        assert file.read() == LARGE[10:]
+    assert 0 < proxy.requests.count("GET") <= len(LARGE) // remote_file.BLOCK + 2
 
 
 def test_listings_and_questions_end_right(proxy, bucket):

@@ -36,6 +36,7 @@ class FaultyProxy:
         self.server_port = server_port
         self.faults: list[Fault] = []
         self.done: list[str] = []  # kinds, in the order in which they happened
+        self.requests: list[str] = []  # methods of all requests
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -121,6 +122,7 @@ class FaultyProxy:
 
     def _take(self, method: str) -> Fault | None:
         with self._lock:
+            self.requests.append(method)
             for fault in self.faults:
                 if fault.method == method and fault.times:
                     fault.times -= 1
