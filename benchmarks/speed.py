@@ -22,7 +22,12 @@ GEOMETRY = {
     "projection": "from a picture and its fit to stored maps, against the usual stack",
     "job": "projecting and fitting shard sets with Ray on two workers",
 }
-PARTS = {"networks": "networks, JPEG decoding and, with weights, completion", **GEOMETRY}
+PARTS = {
+    "networks": "networks, JPEG decoding and, with weights, completion",
+    **GEOMETRY,
+    "data": "reading shards, against webdataset, Ray Data and torch",
+    "sharding": "writing shards, against Pillow's alignment, GNU tar, webdataset, Ray Data",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="weights folder of a run, such as runs/demo/weights")
     parser.add_argument("--peers", type=Path, help="folder with the compiled modules of Sim3DR and face3d")
     parser.add_argument("--realdata", type=Path, help="folder of genuine samples, for the Basel mean mesh")
+    parser.add_argument(
+        "--remote", help="a remote folder, such as s3://bucket/scratch, to read data from too"
+    )
     parser.add_argument("--faces", type=int, default=2000, help="how many faces the job projects")
 
 
@@ -74,6 +82,14 @@ def measure(chosen: argparse.Namespace) -> Iterator[str]:
         from benchmarks.speed_job import measure_job
 
         yield measure_job(chosen.faces)
+    if "data" in wanted:
+        from benchmarks.speed_data import measure_data
+
+        yield measure_data(chosen.rounds, chosen.remote)
+    if "sharding" in wanted:
+        from benchmarks.speed_sharding import measure_sharding
+
+        yield measure_sharding(chosen.rounds)
 
 
 def run(chosen: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ Pillow; the EXIF orientation is honoured, so pixel coordinates are those of the 
 """
 
 import struct
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,9 +96,8 @@ def _orientation_from_tiff(tiff: bytes) -> int:
 
 
 def _decode_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
-    try:
-        import simplejpeg
-    except ImportError:
+    simplejpeg = _simplejpeg()
+    if simplejpeg is None:
         return _decode_with_opencv(data, name)
     try:
         return simplejpeg.decode_jpeg(data, "RGB")
@@ -108,12 +109,23 @@ def _decode_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
 
 def _decoded_into(out: NDArray[np.uint8], data: bytes) -> bool:
     """Whether the picture could be read in this way and filled `out`."""
+    simplejpeg = _simplejpeg()
+    if simplejpeg is None:
+        return False
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB", buffer=out).shape == out.shape
+    except ValueError:
+        return False
+
+
+@cache
+def _simplejpeg() -> Any:
+    """The module, None where it is not installed; asked for once, not for every picture."""
     try:
         import simplejpeg
-
-        return simplejpeg.decode_jpeg(data, "RGB", buffer=out).shape == out.shape
-    except (ImportError, ValueError):
-        return False
+    except ImportError:
+        return None
+    return simplejpeg
 
 
 def _decode_with_opencv(data: bytes, name: str) -> NDArray[np.uint8]:
