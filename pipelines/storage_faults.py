@@ -93,10 +93,11 @@ def _refuse_for_good(error: Exception, url: str) -> None:
 
 
 def _answer(error: BaseException) -> tuple[str, int]:
-    """Code and HTTP status of an S3 server's answer, ("", 0) where there was none."""
+    """Code and HTTP status of a server's answer, as botocore and aiohttp keep them, or ("", 0)."""
     for one in (error, error.__cause__):
         response = getattr(one, "response", None)
         if isinstance(response, dict) and "Error" in response:
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             return str(response["Error"].get("Code", "")), int(status)
-    return "", 0
+    status = getattr(error, "status", 0)
+    return "", status if isinstance(status, int) else 0

@@ -1,8 +1,10 @@
 """Storage on disks and in memory: atomic writes, retries, listings, local copies."""
 
 import errno
+import http.server
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -169,6 +171,48 @@ def test_a_remote_file_is_read_at_any_place_and_as_text(folder):
         assert file.tell() == 5 and file.read(2) == b"56"
     with storage.open(url, "r") as file:
         assert file.readlines() == ["0123456789\n", "grün"]
+
+
+class Pages(http.server.BaseHTTPRequestHandler):
+    """Answers with the path's own words; /flaky fails twice before."""
+
+    failures = 0
+
+    def do_GET(self):
+        status = {"/absent": 404, "/secret": 403}.get(self.path, 200)
+        if self.path == "/flaky" and Pages.failures < 2:
+            Pages.failures += 1
+            status = 503
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(self.path)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(self.path.encode())
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_another_kind_of_url(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage_faults, "FIRST_PAUSE_S", 0.01)
+    Pages.failures = 0
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}"
+        assert storage.read_bytes(f"{root}/x.txt") == b"/x.txt"
+        assert storage.exists(f"{root}/x.txt") and storage.size(f"{root}/x.txt") == 6
+        assert storage.local_copy(f"{root}/x.txt", tmp_path).read_bytes() == b"/x.txt"
+        with storage.open(f"{root}/x.txt", "r") as file:
+            assert file.read() == "/x.txt"
+        assert storage.read_bytes(f"{root}/flaky") == b"/flaky" and Pages.failures == 2
+        assert not storage.exists(f"{root}/absent")
+        with pytest.raises(FileNotFoundError):
+            storage.read_bytes(f"{root}/absent")
+        with pytest.raises(UserError, match=r"/secret: the storage refuses this.*403"):
+            storage.read_bytes(f"{root}/secret")
+        server.shutdown()
 
 
 def test_local_copy_of_a_local_file_is_the_file(tmp_path):

@@ -134,6 +134,28 @@ def test_ray_gets_the_storage_without_keys(bucket, monkeypatch):
     assert SECRET not in worker_environment().values()
 
 
+def test_keys_of_a_named_profile(bucket, monkeypatch, tmp_path):
+    (tmp_path / "credentials").write_text(
+        f"[team]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
+        "[other]\naws_access_key_id = stranger\naws_secret_access_key = 0123456789\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("FACEFILL_STORAGE", "")  # put back afterwards
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    url = storage.join(bucket, "x")
+    storage_settings.use(StorageConfig(profile="team"))
+    storage.write_bytes(url, b"by a profile")
+    assert storage.read_bytes(url) == b"by a profile"
+    storage_settings.use(StorageConfig(profile="other"))
+    with pytest.raises(PermissionError) as caught:
+        storage.read_bytes(url)
+    assert caught.value.filename == url
+    storage_settings.use(StorageConfig(profile="nobody"))
+    with pytest.raises(UserError, match=r"x: the storage refuses this.*nobody"):
+        storage.read_bytes(url)
+
+
 def test_ray_workers_take_the_runs_setting(bucket, monkeypatch, ray_session):
     """The session began before the server: only what a task is given can lead it there."""
     import ray
