@@ -72,7 +72,8 @@ class DatasetConfig:
     files, where identities are unknown) kept for validation and for test each. ground_truth: name of the
     morphable model that the dataset's own coefficients belong to (300W-3D's: bfm2009); they are taken where
     that is the model in use, else the faces are fitted. celeba: CelebA's own folder, from which CelebAMask-HQ
-    takes partition and identities. fit: whether its faces are fitted and projected. detect: find 68
+    takes partition and identities. fit: whether its faces are fitted and projected. encoder: weights folder
+    of an earlier run, whose trained encoder makes the fits; empty fits landmarks and pixels. detect: find 68
     landmarks in every picture that has none or only five (needs `facefill[landmarks]`).
     """
 
@@ -87,6 +88,7 @@ class DatasetConfig:
     ground_truth: str = ""
     celeba: str = ""
     fit: bool = True
+    encoder: str = ""
     detect: bool = False
 
 

@@ -176,6 +176,12 @@ def check_references(config: RunConfig, source: str) -> None:
                 f"config {source}: datasets: {dataset.name} has no root and synthesis.{kind} is 0; "
                 f"set the folder of the released dataset or a number of pictures to render"
             )
+        if dataset.encoder and (dataset.ground_truth or not dataset.fit):
+            other = "ground_truth" if dataset.fit else "fit: false"
+            raise UserError(
+                f"config {source}: datasets.{place}: encoder makes the fits, which {other} excludes; leave "
+                "one of them out"
+            )
 
 
 def check_storage(config: RunConfig, source: str) -> None:

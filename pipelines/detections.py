@@ -128,17 +128,13 @@ def with_detected_landmarks(
         of_these = {record.key: known[record.key] for record in records if record.key in known}
         work.append(_Work(number, records, of_these))
 
-    def count_pictures(done: int, parts: int, seconds_left: float) -> None:
-        if on_progress is not None:
-            pictures = len(listing.records)
-            on_progress(pictures if done == parts else done * PART, pictures, seconds_left)
-
     found = jobs.run_actors(
         partial(_build, build_detector, folder, detector),
         work,
         label=f"detect {listing.dataset}",
+        weights=[len(part.records) for part in work],
         workers=workers,
-        on_progress=count_pictures,
+        on_progress=on_progress,
     )
     _remove_strays(folder, len(work))
     return _merge(listing, [detection for part in found for detection in part])

@@ -35,7 +35,7 @@ from pipelines.manifest import Manifest, Row, load_manifest
 from pipelines.run_model import RunModel, default_run_model, load_run_model
 from pipelines.shard_reader import ShardReader
 
-FIT_FORMAT = 2  # counts up when the same input gives another fit
+FIT_FORMAT = 3  # counts up when the same input gives another fit
 AT_ONCE = 4  # more take memory and are no faster
 WORST_LANDMARKS_PX = 12.0  # of 256; beyond it the points are not those of a face
 LEAST_SEEN = 0.15  # of the atlas; a profile shows a third of it

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 Progress = Callable[[int, int, float], None]  # done, total, seconds left
 
 MAX_RETRIES = 3
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
 ACTORS_PER_GPU = 4
 WATCH = "watch"  # the actors' thread that answers while another one works
 

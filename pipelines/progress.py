@@ -50,14 +50,14 @@ class Progress:
         self._last_drawing = 0.0
         self._lock = threading.RLock()
 
-    def update(self, label: str, done: int, total: int, note: str = "") -> None:
+    def update(self, label: str, done: int, total: int, note: str = "", unit: str = "") -> None:
         """`done` of `total` units of `label` are behind us; the first call also starts its clock."""
         with self._lock:
             line = self._running.get(label)
             if (
                 line is None or done < line.done
             ):  # new, or thrown back to a checkpoint: the old rate says nothing
-                line = self._running[label] = _Line(label)
+                line = self._running[label] = _Line(label, unit)
             line.move(done, total, note)
             if self.on_terminal:
                 self._redraw()
@@ -107,8 +107,8 @@ class Progress:
 class _Line:
     """One running thing: its count, and its rate over the last half minute."""
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    def __init__(self, label: str, unit: str) -> None:
+        self.label, self.unit = label, unit
         self.started = time.monotonic()
         self.written = 0.0
         self.done = 0
@@ -137,7 +137,8 @@ class _Line:
             f"{self.done}/{self.total}",
         ]
         if rate := self.rate():
-            parts += [f"{rate:.3g}/s", f"{clock((self.total - self.done) / rate)} left"]
+            rate_text = f"{rate:.3g} {self.unit}/s" if self.unit else f"{rate:.3g}/s"
+            parts += [rate_text, f"{clock((self.total - self.done) / rate)} left"]
         return "  ".join([*parts, self.note] if self.note else parts)
 
 

@@ -13,6 +13,7 @@ from pipelines import storage
 from pipelines.config import DatasetConfig, RunConfig, TrainingConfig, digest
 from pipelines.detections import DETECTION_FORMAT
 from pipelines.fit import FIT_FORMAT
+from pipelines.fit_encoder import find_encoder
 from pipelines.progress import Progress
 from pipelines.project_uv import PROJECTION_FORMAT
 from pipelines.run_model import RunModel
@@ -37,11 +38,11 @@ def plan(config: RunConfig, model: RunModel, progress: Progress) -> list[Step]:
     return steps
 
 
-def counted(progress: Progress, label: str) -> Callable[[int, int, float], None]:
+def counted(progress: Progress, label: str, unit: str = "images") -> Callable[[int, int, float], None]:
     """A callback (done, total, seconds left) that draws one line; the line reckons the time left itself."""
 
     def report(done: int, total: int, _: float) -> None:
-        progress.update(label, done, total)
+        progress.update(label, done, total, unit=unit)
         if done == total:
             progress.drop(label)
 
@@ -57,7 +58,7 @@ def synthesis_steps(config: RunConfig, progress: Progress) -> list[Step]:
     def work(_: Outcomes) -> Outcome:
         from pipelines.synthesize import synthesize
 
-        made = synthesize(config, counted(progress, "synthesize"))
+        made = synthesize(config, counted(progress, "synthesize", unit=""))
         return made | {"products": [storage.join(config.output, "raw")]}
 
     settings = [asdict(counts), config.seed, SYNTHESIS_VERSION, asset_checksum()]
@@ -72,9 +73,9 @@ def dataset_steps(
     shards = storage.join(config.output, "shards", name)
     fits = storage.join(config.output, "fits", name)
     # what happens to the shards afterwards does not change their bytes; `detect` is said apart
-    reading = {
-        key: value for key, value in asdict(dataset).items() if key not in ("fit", "ground_truth", "detect")
-    }
+    later = ("fit", "ground_truth", "encoder", "detect")
+    reading = {key: value for key, value in asdict(dataset).items() if key not in later}
+    encoder = find_encoder(dataset.encoder, model) if dataset.encoder else None
 
     def shard(_: Outcomes) -> Outcome:
         from pipelines.listing import list_dataset
@@ -106,6 +107,7 @@ def dataset_steps(
             fits,
             dataset.ground_truth,
             model=model,
+            encoder=encoder,
             workers=config.shard.workers,
             on_progress=counted(progress, f"fit {name}"),
         )
@@ -135,6 +137,7 @@ def dataset_steps(
     steps = [Step(f"shard {name}", "shard", settings, () if dataset.root else ("synthesize",), shard)]
     if dataset.fit:
         fitting = [dataset.ground_truth, FIT_FORMAT, model.checksum]
+        fitting += [encoder.sha256] if encoder else []
         steps.append(Step(f"fit {name}", "fit", fitting, (f"shard {name}",), fit))
         projecting = [PROJECTION_FORMAT, model.checksum]
         steps.append(Step(f"project {name}", "project", projecting, (f"fit {name}",), project))

@@ -98,7 +98,7 @@ def located(config: RunConfig) -> RunConfig:
     def absolute(url: str) -> str:
         return url if not url or "://" in url else str(Path(url).expanduser().absolute())
 
-    datasets = tuple(replace(d, root=absolute(d.root)) for d in config.datasets)
+    datasets = tuple(replace(d, root=absolute(d.root), encoder=absolute(d.encoder)) for d in config.datasets)
     model = replace(
         config.model, path=absolute(config.model.path), landmarks=absolute(config.model.landmarks)
     )

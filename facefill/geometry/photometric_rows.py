@@ -89,7 +89,9 @@ def blurred_maps(model: MorphableModel, atlas: UVAtlas, sigma: float) -> Tensor:
     """(1 + A, 3, 192, 256) mean albedo and albedo basis, blurred over the atlas by `sigma` texels."""
     maps = torch.cat((model.mean_albedo[None], model.albedo_basis))
     face = atlas.face.to(maps.dtype)[None, None]
-    return gaussian_blur(maps * face, sigma) / gaussian_blur(face, sigma).clamp_min(1e-3)
+    # one map at a time: all at once would take 300 MB
+    blurred = torch.cat([gaussian_blur(one[None] * face, sigma) for one in maps])
+    return blurred / gaussian_blur(face, sigma).clamp_min(1e-3)
 
 
 def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:  # (N, C, H, W)

@@ -1,5 +1,7 @@
 """Tasks in this process; the same on Ray is tested with the session fixture."""
 
+import ast
+import os
 import subprocess
 import sys
 from functools import partial
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from facefill.errors import UserError
-from pipelines.jobs import run_actors, run_tasks
+from pipelines.jobs import _shares, has_gpu, run_actors, run_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,3 +93,59 @@ def test_actors_on_ray_a_users_mistake_while_building_keeps_its_kind(ray_session
 
     with pytest.raises(UserError, match="the bundle is missing"):
         run_actors(build_wrong, [1, 2], label="wrong", workers=1)
+
+
+def test_actors_say_how_far_they_are_within_an_item(ray_session):
+    from toy_detector import build_slow
+
+    seen: list[tuple[int, int]] = []
+    results = run_actors(
+        build_slow,
+        [5, 6],
+        label="slow",
+        weights=[8, 8],
+        workers=2,
+        on_progress=lambda done, total, _: seen.append((done, total)),
+    )
+    assert results == [5, 6]
+    assert seen == sorted(set(seen)) and seen[-1] == (16, 16)
+    assert 0 < seen[0][0] < 8
+
+
+def test_shares_of_gpus():
+    assert [_shares(number, 2) for number in (1, 2, 3, 8, 30)] == [
+        (1, 1.0),
+        (2, 1.0),
+        (3, 0.5),
+        (8, 0.25),
+        (8, 0.25),
+    ]
+    assert _shares(3, 0) == (3, 0.0) and not has_gpu()
+
+
+def driven(*arguments: str) -> list[str]:
+    """The lines that a driver of its own cluster prints."""
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment["PYTHONPATH"]])
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, str(ROOT / "tests" / "support" / "actor_driver.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+def test_actors_take_a_gpu_where_the_cluster_has_one_and_compute_on_the_cpu_without_cuda():
+    import torch
+
+    with_gpu, without = (ast.literal_eval(line) for line in driven("gpu")[-2:])
+    assert len(with_gpu) == len(without) == 3
+    assert all(given for _, given, _ in with_gpu) and not any(given for _, given, _ in without)
+    if not torch.cuda.is_available():
+        assert {device for _, _, device in with_gpu} == {"cpu"}
+    assert {device for _, _, device in without} == {"cpu"}
+
+
+def test_actors_finish_without_a_node_that_goes_away(tmp_path):
+    assert driven("node", str(tmp_path))[-1] == str([-item for item in range(12)])
+    begun = [entry.name.split("-") for entry in tmp_path.iterdir()]
+    assert len({node for _, node in begun}) == 2 and len(begun) > len({item for item, _ in begun})

@@ -1,6 +1,7 @@
 """A detector that needs no network, and functions for actors: importable on the workers."""
 
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from facefill.errors import UserError
 from pipelines.detect import DetectedFace
+from pipelines.jobs import advance
 
 
 class SquareDetector:
@@ -57,3 +59,15 @@ def die_once(folder: str, item: int) -> int:
 
 def build_wrong() -> Callable[[int], int]:
     raise UserError("the bundle is missing; give one")
+
+
+def build_slow() -> Callable[[int], int]:
+    return slow
+
+
+def slow(item: int) -> int:
+    """Half a second for each of eight units, which are said as they go by."""
+    for _ in range(8):
+        time.sleep(0.5)
+        advance(1)
+    return item
