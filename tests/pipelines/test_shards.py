@@ -3,6 +3,7 @@
 import json
 import tarfile
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tiny_releases import write_celeba, write_celebamask_hq
 
 from facefill.errors import UserError
 from facefill.samples import decode_sample
+from pipelines import manifest as manifests
 from pipelines import shards, storage
 from pipelines.manifest import Manifest, Row, load_manifest
 from pipelines.prepared import members_sha256
@@ -74,8 +76,8 @@ def test_rows_tell_where_the_bytes_lie(tmp_path):
 
 def fingerprints(folder) -> dict[str, str]:
     return {
-        path.name: storage.sha256(str(path))
-        for path in sorted(folder.iterdir())
+        str(path.relative_to(folder)): storage.sha256(str(path))
+        for path in sorted(folder.rglob("*"))
         if path.suffix in (".tar", ".parquet", ".json")
     }
 
@@ -85,16 +87,44 @@ def test_two_runs_are_byte_identical(tmp_path):
     sharded(root, tmp_path / "one")
     sharded(root, tmp_path / "two")
     assert fingerprints(tmp_path / "one") == fingerprints(tmp_path / "two")
-    assert len(fingerprints(tmp_path / "one")) == 9
+    assert len(fingerprints(tmp_path / "one")) == 9 + 5  # tars, manifest; parts
 
 
-def test_ray_workers_write_the_same_bytes(tmp_path, ray_session):
+def test_any_number_of_ray_workers_writes_the_same_bytes(tmp_path, ray_session):
     root = write_celeba(tmp_path / "celeba")
-    seen: list[tuple[int, int]] = []
-    sharded(root, tmp_path / "one")
-    sharded(root, tmp_path / "ray", workers=3, on_progress=lambda done, total, _: seen.append((done, total)))
-    assert fingerprints(tmp_path / "one") == fingerprints(tmp_path / "ray")
-    assert len(seen) == 5 and seen == sorted(seen) and seen[-1] == (12, 12)  # pictures
+    sharded(root, tmp_path / "here")
+    for workers in (1, 2, 8):
+        seen: list[tuple[int, int]] = []
+        note = partial(lambda seen, done, total, _: seen.append((done, total)), seen)
+        sharded(root, tmp_path / f"{workers}", workers=workers, on_progress=note)
+        assert fingerprints(tmp_path / "here") == fingerprints(tmp_path / f"{workers}")
+        assert len(seen) == 5 and seen == sorted(seen) and seen[-1] == (12, 12)  # pictures
+
+
+def test_a_set_of_several_manifest_files_is_the_same_however_it_is_made(tmp_path, monkeypatch):
+    root = write_celeba(tmp_path / "celeba")
+    one = sharded(root, tmp_path / "one")
+    monkeypatch.setattr(manifests, "ROWS_PER_FILE", 6)
+    many = sharded(root, tmp_path / "many")
+    assert len(list((tmp_path / "many/manifest").iterdir())) == 4
+    assert replace(many, folder=one.folder) == one and many.digest() == one.digest()
+    sharded(root, tmp_path / "again", on_progress=lambda *_: None)
+    assert fingerprints(tmp_path / "many") == fingerprints(tmp_path / "again")
+    sharded(root, tmp_path / "many", samples_per_shard=2)
+    assert load_manifest(str(tmp_path / "many")).counts() == one.counts()
+
+
+def test_a_damaged_part_is_made_again(tmp_path):
+    root = write_celeba(tmp_path / "celeba")
+    sharded(root, tmp_path / "out")
+    expected = fingerprints(tmp_path / "out")
+    part = tmp_path / "out/parts/celeba-train-000001.tar.parquet"
+    whole = part.read_bytes()
+    for damaged in (whole[:-9], b"", whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]):
+        part.write_bytes(damaged)
+        (tmp_path / "out/manifest.parquet").unlink()
+        sharded(root, tmp_path / "out")
+        assert fingerprints(tmp_path / "out") == expected
 
 
 def test_a_stopped_job_goes_on_and_keeps_what_is_valid(tmp_path, monkeypatch):
