@@ -63,6 +63,15 @@ def test_a_terminal_shows_each_running_thing_once(now):
     assert [line.split()[0] for line in screen(stream.getvalue())] == ["a", "one:"]
 
 
+def test_a_line_names_its_unit(now):
+    stream = io.StringIO()
+    lines = Progress(stream)
+    for done in (0, 60, 120):
+        lines.update("fit faces", done, 300, unit="images")
+        now[0] += 6
+    assert stream.getvalue().splitlines()[-1].endswith("120/300  10 images/s  0:18 left")
+
+
 def test_the_rate_begins_anew_where_a_run_goes_on(now):
     lines = Progress(io.StringIO())
     lines.update("train", 500, 1000)
