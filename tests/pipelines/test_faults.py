@@ -18,7 +18,7 @@ from pipelines import jobs
 from pipelines.shards import write_shard_set
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 120
+LIMIT_S = 240
 
 
 def checksums(folder: Path) -> dict[str, bytes]:
