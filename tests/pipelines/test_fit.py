@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -159,6 +160,29 @@ def test_shards_of_a_remote_storage(tmp_path):
     write_face_shards(str(tmp_path / "shards"), [GOOD, FIVE])
     remote = fit_dataset("memory://fits/shards", "memory://fits/fits", workers=0)
     assert remote == fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), workers=0)
+
+
+def test_a_killed_worker_is_replaced_and_the_bytes_are_the_same(tmp_path, ray_session):
+    shards = str(tmp_path / "shards")
+    write_face_shards(shards, [GOOD] * 8, per_shard=2)
+    undisturbed = fit_dataset(shards, str(tmp_path / "a"), workers=0)
+    killed: list[int] = []
+
+    def kill_once(done: int, total: int, left: float) -> None:
+        at_work = (child for child in psutil.Process().children(recursive=True) if at_a_fit(child))
+        if not killed and (victim := next(at_work, None)) is not None:
+            killed.append(victim.pid)
+            victim.kill()
+
+    assert fit_dataset(shards, str(tmp_path / "b"), workers=2, on_progress=kill_once) == undisturbed
+    assert killed
+
+
+def at_a_fit(process: psutil.Process) -> bool:
+    try:
+        return "".join(process.cmdline()).startswith(("ray::fit", "ray::_Worker"))
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 def test_a_damaged_tar_ends_the_command_and_no_refusal_is_kept(tmp_path):
