@@ -1,4 +1,4 @@
-"""Fits by a trained encoder: one look instead of an optimisation, a hundred times faster.
+"""Fits by a trained encoder: one look instead of an optimisation.
 
 The encoder is that of an earlier run's weights folder; its checksum is among the inputs of every table of
 fits, so a retrained one makes those stale, and with them their projections.

@@ -23,6 +23,8 @@ from pipelines.rows import GROUP_ROWS, ROW_COLUMNS, Row, RowFile, Rows, table_of
 
 SPLITS = ("train", "validation", "test")
 UNKNOWN_IDENTITY = -1
+# Sharding again would change nothing while the manifest says that the set is finished.
+REMEDY = "run `facefill verify --remove-damaged` on its folder, then the command that made it"
 
 REJECTED_COLUMNS = {"key": "string", "source": "string", "reason": "string"}
 FILE_COLUMNS = {"file": "string", "split": "string", "rows": "int64", "sha256": "string"}

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from facefill.errors import UserError
 from pipelines import storage
+from pipelines.manifest import REMEDY
 
 LIMIT = "FACEFILL_CACHE_GB"
 DEFAULT_GB = 32.0
@@ -109,8 +110,8 @@ class ShardCache:
         finally:
             partial.unlink(missing_ok=True)
         if came != size:
-            raise UserError(f"{url}: the tar is truncated, {came} of {size} bytes; shard the data set again")
-        raise UserError(f"{url}: its checksum is not the manifest's; shard the data set again")
+            raise UserError(f"{url}: the tar is truncated, {came} of {size} bytes; {REMEDY}")
+        raise UserError(f"{url}: its checksum is not the manifest's; {REMEDY}")
 
 
 def shard_cache() -> ShardCache:

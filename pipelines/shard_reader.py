@@ -12,7 +12,7 @@ from threading import Lock
 from facefill.errors import UserError
 from facefill.samples import FIELD_BY_EXTENSION
 from pipelines import storage
-from pipelines.manifest import Manifest, Row
+from pipelines.manifest import REMEDY, Manifest, Row
 from pipelines.shard_cache import shard_cache
 
 OPEN_SHARDS = 16
@@ -39,7 +39,7 @@ class ShardReader:
             first, end = row.offsets[run[0]], row.offsets[run[-1]] + row.sizes[run[-1]]
             data = os.pread(file.descriptor, end - first, first)
             if len(data) != end - first:
-                raise UserError(f"{manifest.shard_url(row)}: the tar is truncated; shard the data set again")
+                raise UserError(f"{manifest.shard_url(row)}: the tar is truncated; {REMEDY}")
             for place in run:
                 start = row.offsets[place] - first
                 members[row.members[place]] = data[start : start + row.sizes[place]]
@@ -89,7 +89,7 @@ def _descriptor(manifest: Manifest, row: Row) -> int:
         shard = next(shard for shard in manifest.shards if shard.url == row.shard)
         return shard_cache().open(url, shard.filesize, shard.sha256)
     except FileNotFoundError:
-        raise UserError(f"{url}: the tar is absent; shard the data set again") from None
+        raise UserError(f"{url}: the tar is absent; {REMEDY}") from None
 
 
 @lru_cache(64)

@@ -239,7 +239,7 @@ def test_a_truncated_or_absent_tar_is_named(tmp_path):
     made = load_manifest(str(tmp_path / "out"))
     tar = tmp_path / "out/celeba-train-000000.tar"
     tar.write_bytes(tar.read_bytes()[:2000])
-    with pytest.raises(UserError, match=r"celeba-train-000000\.tar.*truncated; shard"):
+    with pytest.raises(UserError, match=r"celeba-train-000000\.tar.*truncated; run .facefill verify"):
         next(Loader([made], 4, seed=1, split="train").batches())
     tar.unlink()
     with pytest.raises(UserError, match=r"celeba-train-000000\.tar.*the tar is absent"):
