@@ -12,7 +12,7 @@ from pathlib import Path
 
 from facefill.errors import UserError
 from facefill.geometry.default_model import default_model
-from facefill.geometry.morphable_model import MorphableModel, checksum, load_model, save_model
+from facefill.geometry.morphable_model import MorphableModel, check_usable, checksum, load_model, save_model
 from pipelines import storage
 from pipelines.config import ModelConfig
 
@@ -43,18 +43,16 @@ class RunModel:
 def publish_model(config: ModelConfig, output: str) -> RunModel:
     """Open the model that the settings name and make it known to workers.
 
-    Raises UserError for files that are absent or are not such a model.
+    Raises UserError for files that are absent, are not such a model, or hold one that cannot be used.
     """
     if config.kind == DEFAULT:
         return default_run_model()
     from facefill.geometry.face_models import open_model
 
     path = storage.local_copy(config.path) if "://" in config.path else Path(config.path)
-    return published(
-        open_model(config.kind, path, Path(config.landmarks) if config.landmarks else None),
-        config.kind,
-        output,
-    )
+    model = open_model(config.kind, path, Path(config.landmarks) if config.landmarks else None)
+    check_usable(model, config.path)
+    return published(model, config.kind, output)
 
 
 def published(model: MorphableModel, kind: str, output: str) -> RunModel:

@@ -7,6 +7,7 @@ micrometres: x to the image's right for a frontal face, y up, z out of the face.
 import hashlib
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -21,6 +22,7 @@ IDENTITY_COUNT = 199
 EXPRESSION_COUNT = 29
 LANDMARK_COUNT = 68
 UV_ROWS, UV_COLUMNS = 192, 256
+VERTEX_IDS = ("triangles", "landmarks", "mirror")  # fields of vertex ids; the others hold float32
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def save_model(model: MorphableModel, path: Path) -> None:
 def load_model(path: Path) -> MorphableModel:
     """Read what save_model wrote.
 
-    Raises UserError when the file is missing or holds something else.
+    Raises UserError when the file is missing, holds something else, or a model that cannot be used.
     """
     if not path.is_file():
         raise UserError(f"no morphable model at {path}: give the .npz that was saved for this run")
@@ -140,9 +142,37 @@ def load_model(path: Path) -> MorphableModel:
                 for field in fields(MorphableModel)
                 if field.name != "name"
             }
-            return MorphableModel(name=str(stored["name"]), **tensors)
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            model = MorphableModel(name=str(stored["name"]), **tensors)
+    except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is not a morphable model of this program: {error}") from error
+    check_usable(model, path)
+    return model
+
+
+def check_usable(model: MorphableModel, source: Path | str) -> None:
+    """Raise UserError that names `source` and the field whose types, vertex ids or values no code can use.
+
+    Cheap beside reading the model; whether it is a plausible face is model_checks.py's question.
+    """
+    vertex_count = len(model.mean)
+    for name, values in _tensors(model).items():
+        ids = name in VERTEX_IDS
+        wanted = torch.int64 if ids else torch.float32
+        fault = ""
+        if values.dtype != wanted:
+            fault = f"holds {values.dtype}, expected {wanted}".replace("torch.", "")
+        elif ids and values.numel() == 0:
+            fault = "is empty"
+        elif ids and (values.min() < 0 or values.max() >= vertex_count):
+            fault = (
+                f"holds vertex numbers from {values.min()} to {values.max()}, expected 0 to "
+                f"{vertex_count - 1}"
+            )
+        # one pass without a copy: only a sum that is not finite is worth a closer look
+        elif not ids and not values.sum().isfinite() and not values.isfinite().all():
+            fault = "holds NaN or infinite values"
+        if fault:
+            raise UserError(f"{source} is not a usable face model: {name} {fault}; make or save it again")
 
 
 def _tensors(model: MorphableModel) -> dict[str, Tensor]:

@@ -27,6 +27,20 @@ def test_a_saved_model_is_published_under_its_checksum_and_loaded_from_there(tmp
     assert run_model.card() == {"kind": "saved", "name": "small", "checksum": checksum(model)}
 
 
+@pytest.mark.parametrize("opened_anyhow", [False, True])
+def test_a_model_that_cannot_be_used_is_not_published(opened_anyhow, monkeypatch, tmp_path):
+    model, _ = small_model_and_atlas()
+    broken = dataclasses.replace(model, triangles=model.triangles + 9999)
+    save_model(broken, tmp_path / "mine.npz")
+    if opened_anyhow:  # as a reader of other files may do
+        monkeypatch.setattr("facefill.geometry.face_models.open_model", lambda *_: broken)
+    with pytest.raises(
+        UserError, match=r"mine\.npz is not a usable face model: triangles holds vertex numbers"
+    ):
+        publish_model(ModelConfig(kind="saved", path=str(tmp_path / "mine.npz")), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_is_published_already_is_left_alone(tmp_path):
     model, _ = small_model_and_atlas()
     url = published(model, "saved", str(tmp_path)).url

@@ -10,6 +10,7 @@ import torch
 from facefill.errors import UserError
 from facefill.geometry.morphable_model import (
     MorphableModel,
+    check_usable,
     checksum,
     load_model,
     mirror_coefficients,
@@ -126,6 +127,49 @@ def test_unreadable_files_are_the_users_to_mend(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", mean=np.zeros((4, 3)))
     with pytest.raises(UserError, match="not a morphable model"):
         load_model(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize(
+    ("field", "spoil", "fault"),
+    [
+        ("triangles", lambda v: v.double(), "triangles holds float64, expected int64"),
+        (
+            "triangles",
+            lambda v: v + VERTICES,
+            "triangles holds vertex numbers from 40 to 45, expected 0 to 39",
+        ),
+        ("triangles", lambda v: v[:0], "triangles is empty"),
+        ("landmarks", lambda v: v - 1, "landmarks holds vertex numbers from -1"),
+        ("mirror", lambda v: v + 1, "mirror holds vertex numbers from 1 to 40"),
+        ("mean", lambda v: v.double(), "mean holds float64, expected float32"),
+        (
+            "identity_basis",
+            lambda v: v.index_fill(0, torch.tensor([7]), torch.nan),
+            "identity_basis holds NaN",
+        ),
+        ("uv", lambda v: v - torch.inf, "uv holds NaN or infinite"),
+    ],
+)
+def test_a_saved_model_that_cannot_be_used_is_refused(tmp_path: Path, field: str, spoil, fault: str) -> None:
+    model, path = small_model(pure=False), tmp_path / "bad.npz"
+    save_model(dataclasses.replace(model, **{field: spoil(getattr(model, field))}), path)
+    with pytest.raises(UserError, match=rf"bad\.npz is not a usable face model: {fault}"):
+        load_model(path)
+
+
+def test_large_values_are_no_fault() -> None:
+    model = small_model(pure=False)
+    check_usable(
+        dataclasses.replace(model, mean=torch.full_like(model.mean, 3e38)), "large"
+    )  # inf in the sum
+
+
+def test_files_of_other_kinds_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty.npz").write_bytes(b"")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    for name in ("empty.npz", "one.npy"):
+        with pytest.raises(UserError, match=f"{name} is not a morphable model"):
+            load_model(tmp_path / name)
 
 
 def test_shapes_are_checked_when_a_model_is_made_and_used() -> None:
