@@ -1,4 +1,4 @@
-"""A face under another light: the picture times new shading / old shading, where the mesh is.
+"""A face under another light: the picture times new brightness / old brightness, where the mesh is.
 
 Texture = albedo × shading (paper 3.1), so the ratio keeps all detail that the model knows nothing
 of. Outside the mesh no pixel changes.
@@ -38,7 +38,10 @@ def relight(
     check_shape("image", image, "N", 3, "H", "W")
     mesh = reconstruct(fit, model, atlas, *image.shape[2:])
     new = shade_maps(mesh.uv_normals, illumination)
-    ratio = (new / mesh.shading).clamp(1 / LARGEST_CHANGE, LARGEST_CHANGE)
+    brightness = new.mean(1, keepdim=True) / mesh.shading.mean(1, keepdim=True)
+    # a fitted light's tint differs from side to side as no lamp's does: the tint changes as a whole
+    tint = _tint(illumination) / _tint(fit.illumination)
+    ratio = (brightness * tint[:, :, None, None]).clamp(1 / LARGEST_CHANGE, LARGEST_CHANGE)
     drawn = render(ratio, mesh.fragments, model)
     covered = coverage(mesh.fragments)
     size = 2 * FEATHER + 1
@@ -54,8 +57,7 @@ def light_from(fit: Fit, direction: tuple[float, float, float], part: float = 0.
     part in [0, 1]: the lamp's share, the rest comes from everywhere. Skin half-way between the lamp and the
     camera keeps about its brightness: kept towards the camera, a lamp from the side would burn the cheek out.
     """
-    towards_camera = fit.illumination.new_tensor((0.0, 0.0, 1.0)).expand(len(fit.illumination), 1, 3)
-    brightness = shade(towards_camera, fit.illumination)[:, 0]  # (N, 3)
+    brightness = _towards_camera(fit.illumination)
     length = math.hypot(*direction)
     x, y, z = (coordinate / length for coordinate in direction)
     lamp = torch.zeros_like(fit.illumination)
@@ -64,3 +66,15 @@ def light_from(fit: Fit, direction: tuple[float, float, float], part: float = 0.
         lamp[..., place] = part * coordinate / LINEAR
     facing = (1 - part) + part * z
     return lamp * (2 * brightness / (1 + facing))[..., None]
+
+
+def _towards_camera(illumination: Tensor) -> Tensor:
+    """(N, 3) shading of skin that faces the camera."""
+    normal = illumination.new_tensor((0.0, 0.0, 1.0)).expand(len(illumination), 1, 3)
+    return shade(normal, illumination)[:, 0]
+
+
+def _tint(illumination: Tensor) -> Tensor:
+    """(N, 3) colour of the shading of skin that faces the camera, mean 1."""
+    facing = _towards_camera(illumination)
+    return facing / facing.mean(1, keepdim=True)

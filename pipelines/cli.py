@@ -76,7 +76,7 @@ COMPLETE = Verb(
     "facefill complete photo.jpg --mask mask.png --landmarks points.txt",
 )
 VIEWS = Verb(
-    "draw the completed face from five viewpoints",
+    "draw the completed face from five viewpoints, and under four lamps",
     "facefill views photo.jpg --mask mask.png --landmarks points.txt",
 )
 MODELS = Verb(
@@ -182,7 +182,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--landmarks", type=Path, help="text file with the 68 landmarks, for models whose files have none"
     )
-    parser.add_argument("--preview", type=Path, help="PNG to draw the model into")
+    parser.add_argument("--preview", type=Path, help=".png to draw the model into")
     parser.add_argument("--save", type=Path, help=".npz to save the model into, for model.kind=saved")
 
 

@@ -24,6 +24,7 @@ from facefill.photo import (
     similarity_of,
 )
 from facefill.photographs import decode_photograph
+from facefill.relighting import DIRECTIONS, light_from, relight
 from facefill.views import render_views
 from facefill.weights import FaceCompleter, load_completer
 from pipelines.contact_sheet import Tile, tile, uncertainty_tile
@@ -41,7 +42,7 @@ def complete_files(options: argparse.Namespace) -> None:
         mask = read_photo(options.mask)[..., 0] > 127
     completed = complete_photo(photo, mask, similarity, completer, options.iterations)
     if options.verb == "views":
-        pictures = {"views": views_of(completed, completer)}
+        pictures = {"views": views_of(completed, completer), "relit": relit_of(completed, completer)}
     else:
         pictures = pictures_of(photo, mask, completed, completer)
     write_pictures(options.out, pictures, options)
@@ -143,6 +144,16 @@ def pictures_of(
         **{f"iteration{number}": picture for number, picture in enumerate(passes, 1)},
         "overview": side_by_side([hidden, *passes, tile(last.rendered[0]), relief, uncertainty]),
     }
+
+
+def relit_of(completed: PhotoCompletion, completer: FaceCompleter) -> Tile:
+    """The completed face as it is, then under lamps from the left, above, the front and the right."""
+    last = completed.iterations[-1]
+    faces = [last.image]
+    for direction in DIRECTIONS.values():
+        light = light_from(last.fit, direction)
+        faces.append(relight(last.image, last.fit, light, completer.model, completer.atlas))
+    return side_by_side([tile(face[0]) for face in faces])
 
 
 def views_of(completed: PhotoCompletion, completer: FaceCompleter) -> Tile:

@@ -40,6 +40,20 @@ def test_it_is_the_face_as_the_other_light_would_draw_it() -> None:
     assert float((relit - wanted)[unclipped].abs().mean()) < 0.004
 
 
+def test_a_tint_that_differs_from_side_to_side_paints_nothing() -> None:
+    """Fitted lights have it; grey skin must stay grey under a white lamp."""
+    model, atlas = model_and_atlas()
+    fit = random_fit(1, seed=7)
+    uneven = fit.illumination.clone()
+    uneven[:, 0, 3], uneven[:, 2, 3] = uneven[:, 0, 3] + 0.2, uneven[:, 2, 3] - 0.2
+    grey = torch.full((1, 3, 256, 256), 0.4)
+    relit = relight(
+        grey, replace(fit, illumination=uneven), light_from(fit, DIRECTIONS["right"]), model, atlas
+    )
+    assert float((relit.amax(1) - relit.amin(1)).max()) < 1e-4
+    assert float(relit.amax() - relit.amin()) > 0.1
+
+
 @pytest.mark.parametrize("name", DIRECTIONS)
 def test_a_lamp_is_brightest_where_it_stands_and_keeps_the_brightness_between_it_and_the_camera(
     name: str,
