@@ -29,7 +29,7 @@ from pipelines.run_model import RunModel, default_run_model
 from pipelines.shard_reader import ShardReader
 from pipelines.shards import write_shard_set
 
-PROJECTION_FORMAT = 2  # counts up when the same input gives other bytes
+PROJECTION_FORMAT = 3  # counts up when the same input gives other bytes
 AT_ONCE = 8  # more take memory and are hardly faster
 
 
