@@ -18,8 +18,10 @@ INDENT = 14
 def show_models(options: argparse.Namespace) -> None:
     """List the kinds, or open one, check it and write what was asked for.
 
-    Raises UserError for files that are no such model, and for a model that fails a check.
+    Raises UserError for arguments that have no use, for files that are no such model, and for a model that
+    fails a check.
     """
+    check_outputs(options)
     if options.kind is None:
         list_models()
         return
@@ -38,6 +40,20 @@ def show_models(options: argparse.Namespace) -> None:
         save_model(model, options.save)
         print(options.save)
     print(f"to use it: facefill run CONFIG {' '.join(settings_of(options))}")
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raise UserError for files that would not be written, or not under their name."""
+    given = {"--landmarks": options.landmarks, "--preview": options.preview, "--save": options.save}
+    if options.kind is None:
+        useless = [name for name, value in given.items() if value is not None]
+        if useless:
+            raise UserError(
+                f"{', '.join(useless)} without a model: write `facefill models KIND [PATH]` before"
+            )
+    for name, suffix in (("--preview", ".png"), ("--save", ".npz")):
+        if given[name] is not None and given[name].suffix.lower() != suffix:
+            raise UserError(f"{name} {given[name]} would hold {suffix[1:].upper()}: give a name in {suffix}")
 
 
 def list_models() -> None:

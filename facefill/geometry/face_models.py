@@ -83,6 +83,10 @@ def open_model(kind: str, path: Path | None = None, landmarks: Path | None = Non
     known = {each.name: each for each in MODEL_KINDS}
     if kind not in known:
         raise UserError(f"no kind of face model is called {kind!r}: choose among {', '.join(known)}")
+    if kind == "default" and path is not None:
+        raise UserError(f"the default face model is built in and takes no files: leave out {path}")
+    if kind != "statismo" and landmarks is not None:
+        raise UserError(f"the {kind} face model knows its 68 landmarks: leave out {landmarks}")
     if kind == "default":
         return default_model()
     if path is None:

@@ -7,6 +7,7 @@ closed with eyeballs (eye_caps.py), which carry the gaze of a photograph.
 """
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,8 +151,11 @@ def _read_pack(path: Path) -> IctShapes:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in (*expected, "expression_names")}
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not the packed face area of the ICT model: {error}") from None
+    except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} is not the packed face area of the ICT model ({error}): expected an .npz with "
+            f"{', '.join(expected)} and expression_names, or {WHERE}"
+        ) from None
     for name, shape in expected.items():
         if arrays[name].shape != shape:
             raise UserError(f"{path}: {name} has shape {arrays[name].shape}, expected {shape}")

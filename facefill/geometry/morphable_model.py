@@ -144,7 +144,10 @@ def load_model(path: Path) -> MorphableModel:
             }
             model = MorphableModel(name=str(stored["name"]), **tensors)
     except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is not a morphable model of this program: {error}") from error
+        raise UserError(
+            f"{path} is not a morphable model of this program ({error}): expected the .npz that "
+            "`facefill models KIND PATH --save FILE.npz` or a run wrote"
+        ) from error
     check_usable(model, path)
     return model
 

@@ -13,9 +13,11 @@ from facefill.errors import UserError
 def require_file(path: Path, expected: str) -> Path:
     """The path, when a file that can be a model file lies there.
 
-    Raises UserError when it is missing, empty, or a web page that was saved in the file's place. `expected`
-    says what the file holds and where it is had.
+    Raises UserError when it is missing, a folder, empty, or a web page that was saved in the file's place.
+    `expected` says what the file holds and where it is had.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: expected {expected}")
     if not path.is_file():
         raise UserError(f"{path} is missing: expected {expected}")
     with path.open("rb") as stream:

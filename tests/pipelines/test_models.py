@@ -72,16 +72,24 @@ def test_files_that_are_no_model_are_one_line(
     with np.load(saved) as arrays:
         np.savez(short, **{name: arrays[name] for name in arrays if name != "mean"})
     (tmp_path / "empty").mkdir()
+    marks = tmp_path / "marks.txt"
     cases = [
         (("sculpture", str(saved)), "no kind of face model"),
         (("ict",), "needs a path"),
+        (("default", str(saved)), "mine.npz"),
+        (("default", "--landmarks", str(marks)), "knows its 68 landmarks: leave out"),
+        (("ict", str(saved), "--landmarks", str(marks)), "knows its 68 landmarks: leave out"),
+        (("statismo", str(saved)), "names no 68 landmarks"),
+        (("statismo", str(saved), "--landmarks", str(marks)), "marks.txt is missing: expected a text file"),
+        (("statismo", str(tmp_path / "empty")), "empty is a folder: expected a face model in HDF5"),
+        (("ict", str(cut)), "expected an .npz with mean, identity, expression, quads and expression_names"),
         (("ict", str(tmp_path / "nowhere")), "nowhere"),
         (("ict", str(tmp_path / "empty")), "empty"),
         (("ict", str(page)), "page.npz"),
         (("bfm2009", str(tmp_path / "empty")), "01_MorphableModel.mat"),
         (("statismo", str(page)), "page.npz"),
         (("saved", str(page)), "page.npz"),
-        (("saved", str(cut)), "cut.npz"),
+        (("saved", str(cut)), "expected the .npz that `facefill models KIND PATH --save FILE.npz`"),
         (("saved", str(short)), "short.npz"),
     ]
     outputs = [tmp_path / "out.png", tmp_path / "out.npz"]
@@ -91,6 +99,24 @@ def test_files_that_are_no_model_are_one_line(
         printed = capsys.readouterr().err
         assert message in printed and printed.startswith("facefill: ") and printed.count("\n") == 1, printed
     assert not any(path.exists() for path in outputs)
+
+
+def test_outputs_that_would_not_be_written_are_refused(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, copy = tmp_path / "out.jpg", tmp_path / "out.bin"
+    cases = [
+        (("--preview", str(tmp_path / "out.png")), "--preview without a model"),
+        (("--save", str(tmp_path / "out.npz")), "--save without a model"),
+        (("--landmarks", str(tmp_path / "marks.txt")), "--landmarks without a model"),
+        (("saved", str(saved), "--preview", str(picture)), "out.jpg would hold PNG: give a name in .png"),
+        (("saved", str(saved), "--save", str(copy)), "out.bin would hold NPZ: give a name in .npz"),
+    ]
+    for arguments, message in cases:
+        assert main(["models", *arguments]) == 2, message
+        printed = capsys.readouterr()
+        assert message in printed.err and printed.err.count("\n") == 1 and not printed.out, printed
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_ict_pack_is_a_model(realdata: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
