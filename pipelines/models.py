@@ -8,6 +8,7 @@ from facefill.geometry.face_models import MODEL_KINDS, ModelKind, open_model
 from facefill.geometry.model_checks import ModelCheck, check_model
 from facefill.geometry.model_preview import preview
 from facefill.geometry.morphable_model import MorphableModel, checksum, save_model
+from facefill.geometry.uv_distortion import model_distortion
 from pipelines import storage
 from pipelines.contact_sheet import encoded, tile
 
@@ -29,6 +30,7 @@ def show_models(options: argparse.Namespace) -> None:
     checks = check_model(model)
     print_facts(model)
     print_checks(checks)
+    print_distortion(model)
     if options.preview is not None:
         storage.write_bytes(str(options.preview), encoded(tile(preview(model)), "PNG"))
         print(options.preview)
@@ -98,6 +100,14 @@ def print_checks(checks: list[ModelCheck]) -> None:
     widest = max(len(check.name) for check in checks)
     for check in checks:
         print(f"{'ok' if check.passed else 'FAILED':<{INDENT}}{check.name:<{widest}}  {check.figure}")
+
+
+def print_distortion(model: MorphableModel) -> None:
+    """How far the texel map is from the surface, at 5, 50 and 95 % of its area."""
+    print(f"{'texel map':<{INDENT}}{'area':<20}{'angle':<20}{'texels':>8}{'atlas':>9}  (at 5 / 50 / 95 %)")
+    for part, found in zip(("whole", "inner face"), model_distortion(model), strict=True):
+        area, angle = (" / ".join(f"{value:.2f}" for value in values) for values in (found.area, found.angle))
+        print(f"{part:<{INDENT}}{area:<20}{angle:<20}{found.texels:>8,.0f}{found.coverage:>9.1%}")
 
 
 def settings_of(options: argparse.Namespace) -> list[str]:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from facefill.geometry.mesh import mirror_triangles, vertex_normals
 from facefill.geometry.morphable_model import LANDMARK_COUNT, MorphableModel
 from facefill.geometry.uv_atlas import build_atlas, flip_uv
+from facefill.geometry.uv_distortion import model_distortion
 from facefill.landmarks import LEFT_EYE, MIRROR_68, NOSE_TIP, RIGHT_EYE
 
 MILLIMETRE = 1e3
@@ -142,12 +142,12 @@ def _coverage(model: MorphableModel) -> ModelCheck:
 
 
 def _flips(model: MorphableModel) -> ModelCheck:
-    """All triangles of the atlas are wound alike (rows point down), so none lies over its neighbour."""
-    corners = model.uv.double().numpy()[model.triangles.numpy()]
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    turned = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] >= 0
-    flipped = int(np.count_nonzero(turned))
-    return ModelCheck("atlas flips", f"{flipped} of {len(corners):,} triangles", flipped == 0)
+    """All triangles of the atlas are wound alike (rows point down), and no texel lies in two of them."""
+    whole, _ = model_distortion(model)
+    figure = (
+        f"{whole.flips} of {len(model.triangles):,} triangles flipped, {whole.overlaps} texels shown twice"
+    )
+    return ModelCheck("atlas flips", figure, whole.flips == 0 and whole.overlaps == 0)
 
 
 def _albedo(model: MorphableModel) -> ModelCheck:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facefill.geometry.morphable_model import UV_COLUMNS, UV_ROWS
+from facefill.geometry.morphable_model import UV_COLUMNS, UV_ROWS, MorphableModel
 from facefill.geometry.uv_atlas import texels_inside
 
 PARTS = (0.05, 0.5, 0.95)  # of the surface's area
@@ -18,7 +18,7 @@ class UVDistortion:
     """area: texels per surface area over their mean, at 5, 50 and 95 % of the surface; angle, likewise: the
     longer over the shorter axis of the ellipse that a small circle of the surface becomes, 1 where angles are
     kept; flips: triangles without area or turned over; overlaps: texels in more than one triangle; texels:
-    area of the map; coverage: its part of the atlas.
+    area of the map; coverage: its part of the atlas. NaN where no triangle has area on the surface.
     """
 
     area: tuple[float, float, float]
@@ -27,6 +27,14 @@ class UVDistortion:
     overlaps: int
     texels: float
     coverage: float
+
+
+def model_distortion(model: MorphableModel) -> tuple[UVDistortion, UVDistortion]:
+    """The map of a model, measured on its mean: the whole, and the inner face alone."""
+    vertices, uv = model.mean.double().numpy(), model.uv.double().numpy()
+    triangles = model.triangles.numpy()
+    inner = triangles[inner_face(uv, triangles, model.landmarks.numpy())]
+    return uv_distortion(vertices, triangles, uv), uv_distortion(vertices, inner, uv)
 
 
 def uv_distortion(
@@ -47,7 +55,8 @@ def uv_distortion(
     flat = np.zeros((int(kept.sum()), 2, 2))
     flat[:, 0, 0], flat[:, 0, 1], flat[:, 1, 1] = length[kept], shift[kept], height[kept]
     long, short = np.linalg.svd(np.stack([side, slant], 2)[kept] @ np.linalg.inv(flat), compute_uv=False).T
-    density = texels[kept] / surface[kept] / (texels[kept].sum() / surface[kept].sum())
+    with np.errstate(invalid="ignore"):  # of nothing
+        density = texels[kept] / surface[kept] / (texels[kept].sum() / surface[kept].sum())
     _, texel, weights = texels_inside(uv, triangles)
     within = texel[(weights > EDGE).all(1)]
     times = np.bincount(within[:, 1] * UV_COLUMNS + within[:, 0], minlength=UV_ROWS * UV_COLUMNS)
@@ -75,6 +84,8 @@ def inner_face(
 
 
 def _at_parts(values: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float, float]:
+    if len(values) == 0:
+        return np.nan, np.nan, np.nan
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weight[order])
     low, middle, high = values[order][np.searchsorted(reached, np.array(PARTS) * reached[-1])]

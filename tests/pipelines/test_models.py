@@ -40,6 +40,10 @@ def test_a_model_is_checked_drawn_and_saved(
     assert main(["models", "saved", str(saved), "--preview", str(picture), "--save", str(copy)]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"components +100 of identity, 29 of expression", printed)
+    assert re.search(r"0 of 23,150 triangles flipped, 0 texels shown twice", printed)
+    assert re.search(
+        r"^inner face +0\.75 / 1\.02 / 1\.21 +1\.09 / 1\.28 / 1\.61 +15,426 +31\.4%$", printed, re.M
+    )
     assert "\nok " in printed and "FAILED" not in printed
     assert f"model.kind=saved model.path={copy}" in printed
     drawn = cv2.imread(str(picture))

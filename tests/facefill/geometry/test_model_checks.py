@@ -1,5 +1,6 @@
 """Checks that a good model passes and a spoilt one fails by name."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -52,3 +53,13 @@ def test_a_flipped_triangle_of_the_atlas_is_counted() -> None:
     uv[centre, 1] += 30
     checks = {check.name: check for check in check_model(replace(model, uv=uv))}
     assert not checks["atlas flips"].passed
+
+
+def test_texels_of_two_triangles_are_counted_though_none_is_flipped() -> None:
+    model = default_model()
+    twice = torch.cat([model.triangles, model.triangles])
+    checks = {check.name: check for check in check_model(replace(model, triangles=twice))}
+    found = re.fullmatch(
+        r"0 of [\d,]+ triangles flipped, (\d+) texels shown twice", checks["atlas flips"].figure
+    )
+    assert found is not None and int(found[1]) > 30_000 and not checks["atlas flips"].passed

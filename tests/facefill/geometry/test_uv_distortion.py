@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facefill.geometry.default_model import default_model
-from facefill.geometry.uv_distortion import inner_face, uv_distortion
+from facefill.geometry.uv_distortion import inner_face, model_distortion, uv_distortion
 
 
 def sheet() -> tuple[np.ndarray, np.ndarray]:
@@ -56,11 +56,20 @@ def test_flips_and_overlaps_are_counted():
     assert uv_distortion(tilted(plane), twice, plane * [7, -7] + [100.3, 150.3]).overlaps == 4900
 
 
+def test_nothing_has_no_distortion():
+    plane, triangles = sheet()
+    nothing = uv_distortion(tilted(plane), triangles[:0], plane)
+    assert np.isnan([*nothing.area, *nothing.angle]).all() and nothing.texels == 0
+    point = uv_distortion(tilted(plane) * 0, triangles, plane * [7, -7] + [100.3, 150.3])
+    assert np.isnan([*point.area, *point.angle]).all() and point.flips == 0
+
+
 def test_the_map_of_the_default_head_distorts_little():
     model = default_model()
     vertices, uv = model.mean.double().numpy(), model.uv.double().numpy()
     triangles, landmarks = model.triangles.numpy(), model.landmarks.numpy()
-    whole = uv_distortion(vertices, triangles, uv)
+    whole, inner = model_distortion(model)
+    assert whole == uv_distortion(vertices, triangles, uv)
     assert (whole.flips, whole.overlaps) == (0, 0) and whole.coverage > 0.65
     assert whole.area[0] > 0.25 and whole.area[2] < 1.6
     assert whole.angle[1] < 1.6 and whole.angle[2] < 3.5
@@ -70,7 +79,7 @@ def test_the_map_of_the_default_head_distorts_little():
         inside[(triangles == landmarks[30]).any(1)].all()
         and not inside[(triangles == uv[:, 1].argmin()).any(1)].any()
     )
-    inner = uv_distortion(vertices, triangles[inside], uv)
+    assert inner == uv_distortion(vertices, triangles[inside], uv)
     assert inner.area[0] > 0.7 and inner.area[2] < 1.25
     assert inner.angle[1] < 1.3 and inner.angle[2] < 1.65
     assert inner.texels > 15_000
