@@ -1,12 +1,13 @@
 """A head cut down to its face."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from small_model import small_model_and_atlas
 
-from facefill.geometry.eye_caps import border_loops
-from facefill.geometry.face_outline import face_outline
+from facefill.geometry.face_outline import BELOW_CHIN, CHIN, face_outline
 from facefill.geometry.mesh import mirror_triangles
+from facefill.geometry.mesh_border import border_loops
 
 
 def small_head() -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -28,6 +29,25 @@ def test_the_neck_goes_and_the_face_stays() -> None:
     mirror_triangles(left, partners)
     assert np.array_equal(kept[partners], mirror[kept])
     assert len(border_loops(left)) == len(border_loops(triangles))
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5])
+def test_the_cut_has_no_teeth(seed: int) -> None:
+    """A neck whose vertices jump up and down: no triangle sticks out of the cut with two of its sides."""
+    points, triangles, mirror, landmarks = small_head()
+    below = points[:, 1] < points[landmarks[CHIN], 1] - 1e3
+    jump = np.random.default_rng(seed).standard_normal(len(points))
+    points[below, 1] += (0.3 * np.abs(points[:, 0]) + 2e4 * (jump + jump[mirror]))[below]
+    kept, left, _ = face_outline(points, triangles, mirror, landmarks)
+    marks = points[landmarks]
+    unit = np.linalg.norm(marks[36:42].mean(0) - marks[42:48].mean(0))
+    beyond = points[kept, 1] < marks[CHIN, 1] - BELOW_CHIN * unit
+    sides = left[:, [[0, 1], [1, 2], [2, 0]]]
+    shared = set(map(tuple, sides.reshape(-1, 2).tolist()))
+    open_sides = np.array([[(b, a) not in shared for a, b in corners] for corners in sides.tolist()]).sum(1)
+    cut = beyond[left].any(1)
+    assert (open_sides[cut] == 1).sum() > 10
+    assert (open_sides[cut] < 2).all()
 
 
 def test_a_pinched_border_is_widened() -> None:

@@ -4,11 +4,14 @@ import functools
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from facefill.geometry.camera import WeakPerspective
+from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.default_model import default_model
+from facefill.geometry.face_crop import CROP
 from facefill.geometry.fitting import fit_faces, skin_albedo
 from facefill.geometry.landmark_fitting import fit_landmarks, moved
+from facefill.geometry.landmark_rows import UNIT
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.photometric import (
     GEOMETRY,
@@ -24,6 +27,7 @@ from facefill.geometry.photometric import (
 )
 from facefill.geometry.photometric_rows import photometric_rows
 from facefill.geometry.photometric_terms import colour_jacobian, colours, geometry_jacobian
+from facefill.geometry.rasterizer import rasterize
 from facefill.geometry.reconstruction import Fit, Reconstruction, reconstruct
 from facefill.geometry.texture import render
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
@@ -75,6 +79,46 @@ def test_pixels_correct_what_noisy_landmarks_get_wrong():
     turned = degrees_between(fit.camera.rotation, true.camera.rotation).mean()
     assert turned < degrees_between(first.camera.rotation, true.camera.rotation).mean() + 0.3
     assert (fit.identity - true.identity)[:, :20].norm() < (first.identity - true.identity)[:, :20].norm()
+
+
+@torch.no_grad()
+def test_pixels_alone_bring_a_camera_back():
+    model, atlas, true, _, picture, mesh = portraits(2)
+    pushed = WeakPerspective(
+        1.02 * true.camera.scale,
+        true.camera.euler_xyz + torch.tensor([0.03, -0.045, 0.02]),
+        true.camera.translation + torch.tensor([2.5, -2.0]),
+    )
+    first = Fit(true.identity, true.expression, pushed, true.illumination)
+    nothing = torch.zeros(2, 68)
+    fit, _ = refine(picture, torch.full((2, 68, 2), torch.nan), nothing, first, model, atlas)
+    before, after = (degrees_between(each.rotation, true.camera.rotation) for each in (pushed, fit.camera))
+    assert (before > 3).all() and (after < 0.5 * before).all()
+    # the true shape under the camera that was found: no other shape makes up for a wrong camera
+    found = Fit(true.identity, true.expression, fit.camera, true.illumination)
+    before, after = (surface_error(each, mesh, model, atlas) for each in (first, found))
+    assert (before > 5).all() and (after < 0.45 * before).all()
+
+
+@torch.no_grad()
+def test_a_cheek_behind_the_nose_is_not_looked_at():
+    model, atlas, true, _, picture, _ = portraits(1)
+    rows = photometric_rows(model, atlas)
+    for yaw in (0.9, -0.9):
+        camera = WeakPerspective(true.camera.scale, torch.tensor([[0.0, yaw, 0.0]]), true.camera.translation)
+        turned = Fit(torch.zeros(1, 199), torch.zeros(1, 29), camera, true.illumination)
+        state, crops, _ = _started(picture, turned, model, rows, None)
+        texels = _look(state, crops, 0, model, rows)[0]
+        camera = WeakPerspective(state.pose.scale / UNIT, camera.euler_xyz, state.pose.translation)
+        depth = rasterize(project(model.mean[None], camera), model.triangles, CROP, CROP).depth
+        farthest = -functional.max_pool2d(-depth, 3, 1, 1)[0]  # of nine pixels: no outline runs through them
+        offset = texels.place[:, :2] * state.pose.scale * torch.tensor([1.0, -1.0])
+        column, row = (offset + state.pose.translation).round().long().unbind(1)
+        behind = farthest[row.clamp(0, CROP - 1), column.clamp(0, CROP - 1)] - UNIT * texels.place[:, 2]
+        facing = texels.normal[:, 2] > 0.25
+        hidden, seen = (behind > 1e4) & facing, (behind < 0) & facing
+        assert hidden.sum() > 10 and texels.trust[hidden].eq(0).all()
+        assert seen.sum() > 500 and texels.trust[seen].gt(0).float().mean() > 0.95
 
 
 @torch.no_grad()
@@ -159,7 +203,7 @@ def test_a_face_does_not_depend_on_its_batch_or_on_the_picture_s_place():
     together, _ = fit_faces(picture, points, weights, model, atlas)
     alone, _ = fit_faces(picture[1:2], points[1:2], weights[1:2], model, atlas)
     torch.testing.assert_close(together.identity[1:2], alone.identity, atol=2e-2, rtol=0)
-    wider = torch.nn.functional.pad(picture[1:2], (40, 24, 16, 0), mode="replicate")
+    wider = functional.pad(picture[1:2], (40, 24, 16, 0), mode="replicate")
     moved_points = points[1:2] + torch.tensor([40.0, 16.0])
     shifted, _ = fit_faces(wider, moved_points, weights[1:2], model, atlas)
     torch.testing.assert_close(shifted.identity, alone.identity, atol=2e-2, rtol=0)

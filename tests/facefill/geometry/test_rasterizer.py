@@ -177,6 +177,17 @@ def test_nearer_wins_and_equal_depth_goes_to_the_smaller_id(z_buffer):
 
 
 @pytest.mark.parametrize("z_buffer", Z_BUFFERS)
+def test_depths_of_every_sign_and_size_are_in_order(z_buffer):
+    corner = torch.tensor([(-1.0, -1.0), (-1.0, 20.0), (20.0, -1.0)])
+    depths = [-3e38, -1e5, -5.0, -2.0, -1.5, -1e-3, -1e-30, 0.0, 1e-30, 1e-3, 1.5, 2.0, 5.0, 1e5, 3e38]
+    layers = torch.cat([torch.cat((corner, torch.full((3, 1), depth)), 1) for depth in depths])[None]
+    faces = torch.arange(3 * len(depths)).view(-1, 3)
+    for near in range(1, len(depths)):
+        for order in ([near - 1, near], [near, near - 1], [0, near]):
+            assert z_buffer(layers, faces[order], 2, 2).eq(order.index(near)).all(), depths[near]
+
+
+@pytest.mark.parametrize("z_buffer", Z_BUFFERS)
 def test_no_triangles_at_all(z_buffer):
     assert z_buffer(torch.zeros(2, 3, 3), torch.zeros(0, 3, dtype=torch.long), 4, 5).eq(-1).all()
 

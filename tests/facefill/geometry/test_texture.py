@@ -60,7 +60,7 @@ def test_the_default_head_makes_the_round_trip_too(pose):
     uv_map, visible = unwrap(image, projected, model, atlas, fragments)
     pixels = render(visible, fragments, model) > 0.999
     assert pixels.sum() > 0.9 * coverage(fragments).sum()
-    assert psnr(render(uv_map, fragments, model), image, pixels) > 65
+    assert psnr(render(uv_map, fragments, model), image, pixels) > 73
 
 
 def test_render_reads_the_map_at_the_interpolated_position():
@@ -128,19 +128,24 @@ def test_the_far_cheek_of_a_turned_head_receives_nothing_from_the_nose():
     assert leaked > 1000
 
 
-def test_a_steep_cheek_is_seen_as_far_as_the_outline():
-    """What a steep surface's depth changes from pixel to pixel is its own plane's: it hides nothing."""
+@pytest.mark.parametrize("with_loops", [True, False])
+@pytest.mark.parametrize(("size", "least"), [(256, 0.88), (128, 0.78), (96, 0.7)])
+def test_a_steep_cheek_is_seen_as_far_as_the_outline(monkeypatch, size, least, with_loops):
+    """What a steep surface's depth changes from pixel to pixel is its own plane's, and where pixels are
+    coarse its bend: it hides nothing."""
+    if not with_loops:
+        monkeypatch.setattr(compiled, "numba_is_importable", lambda: False)
     model = default_model()
     atlas = build_atlas(model)
-    camera = WeakPerspective(torch.tensor([1e-3]), torch.zeros(1, 3), torch.full((1, 2), 128.0))
+    camera = WeakPerspective(torch.tensor([size / 256e3]), torch.zeros(1, 3), torch.full((1, 2), size / 2))
     projected = project(model.mean[None], camera)
-    fragments = rasterize(projected, model.triangles, 256, 256)
-    _, visible = unwrap(torch.zeros(1, 1, 256, 256), projected, model, atlas, fragments)
+    fragments = rasterize(projected, model.triangles, size, size)
+    _, visible = unwrap(torch.zeros(1, 1, size, size), projected, model, atlas, fragments)
     normals = uv_from_vertices(vertex_normals(model.mean[None], model.triangles), atlas)[:, 2]
     rows = torch.arange(192.0)[:, None].expand(192, 256)
     steep = (normals[0] > 0.1) & (normals[0] < 0.2) & (rows > 60) & (rows < 150)
     assert steep.sum() > 1000
-    assert visible[0, 0][steep].mean() > 0.88
+    assert visible[0, 0][steep].mean() > least
 
 
 def test_a_mark_on_the_nose_leaves_the_cheek_behind_it_as_it_was():
