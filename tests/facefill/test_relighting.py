@@ -1,13 +1,16 @@
 """Relighting: the face changes as the lamp says, everything else stays bit for bit."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
+from torch.nn.functional import max_pool2d
 
-from facefill.geometry.spherical_harmonics import shade
+from facefill.geometry.reconstruction import reconstruct
+from facefill.geometry.spherical_harmonics import ambient_illumination, shade
 from facefill.geometry.texture import coverage
-from facefill.relighting import DIRECTIONS, light_from, relight
+from facefill.relighting import DIRECTIONS, FEATHER, light_from, relight
 from tests.support.faces import draw, model_and_atlas, random_fit
 
 
@@ -35,7 +38,7 @@ def test_it_is_the_face_as_the_other_light_would_draw_it() -> None:
     image, mesh = draw(fit, model, atlas)
     wanted, _ = draw(replace(fit, illumination=other), model, atlas)
     relit = relight(image, fit, other, model, atlas)
-    inner = -torch.nn.functional.max_pool2d(-coverage(mesh.fragments), 21, 1, 10) > 0
+    inner = -max_pool2d(-coverage(mesh.fragments), 21, 1, 10) > 0
     unclipped = (inner & (image < 0.99).all(1, keepdim=True)).expand_as(image)
     assert float((relit - wanted)[unclipped].abs().mean()) < 0.004
 
@@ -52,6 +55,23 @@ def test_a_tint_that_differs_from_side_to_side_paints_nothing() -> None:
     )
     assert float((relit.amax(1) - relit.amin(1)).max()) < 1e-4
     assert float(relit.amax() - relit.amin()) > 0.1
+
+
+def test_the_change_sets_in_over_a_few_pixels_inside_the_outline() -> None:
+    """Half as much light from everywhere again: how much arrives, pixel by pixel from the outline."""
+    model, atlas = model_and_atlas()
+    fit = replace(random_fit(1, seed=8), illumination=ambient_illumination(1, 0.8))
+    grey = torch.full((1, 3, 256, 256), 0.4)
+    arrived = (relight(grey, fit, ambient_illumination(1, 1.2), model, atlas) - grey).mean(1) / 0.2
+    covered = coverage(reconstruct(fit, model, atlas, 256, 256).fragments)
+    means = []
+    for _ in range(2 * FEATHER):
+        inner = -max_pool2d(-covered, 3, 1, 1)
+        means.append(float(arrived[(covered > inner)[:, 0]].mean()))
+        covered = inner
+    assert means[0] < 0.25
+    assert all(later > earlier + 0.1 for earlier, later in pairwise(means[:FEATHER]))
+    assert min(means[FEATHER + 2 :]) > 0.97
 
 
 @pytest.mark.parametrize("name", DIRECTIONS)
