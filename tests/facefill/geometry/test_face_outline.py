@@ -8,6 +8,7 @@ from small_model import small_model_and_atlas
 from facefill.geometry.face_outline import BELOW_CHIN, CHIN, face_outline
 from facefill.geometry.mesh import mirror_triangles
 from facefill.geometry.mesh_border import border_loops
+from facefill.geometry.mesh_border import border_loops
 
 
 def small_head() -> tuple[NDArray, NDArray, NDArray, NDArray]:
