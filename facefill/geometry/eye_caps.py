@@ -25,26 +25,11 @@ class EyeCap:
     triangles: NDArray[np.int64]
 
 
-def border_loops(triangles: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The closed borders of a mesh, each in the order in which its hole would be walked by a triangle that
-    fills it."""
-    sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).tolist()
-    present = {(a, b) for a, b in sides}
-    following = {b: a for a, b in sides if (b, a) not in present}
-    loops = []
-    while following:
-        start, vertex = next(iter(following.items()))
-        loop = [start]
-        del following[start]
-        while vertex != start:
-            loop.append(vertex)
-            vertex = following.pop(vertex)
-        loops.append(np.array(loop, dtype=np.int64))
-    return loops
-
-
 def eye_cap(points: NDArray[np.float64], loop: NDArray[np.int64], first_id: int) -> EyeCap:
-    """The cap over an opening with border `loop` (L,) of points (V, 3); its ids count from `first_id`."""
+    """The cap over an opening of points (V, 3); its ids count from `first_id`.
+
+    loop (L,): the opening's border in the direction of the mesh's triangles, as border_loops gives it.
+    """
     count = len(loop)
     even = np.full((1, count), 1 / count)
     rings = [(1 - part) * np.eye(count) + part * even for part in RINGS[:-1]]
@@ -63,7 +48,8 @@ def eye_cap(points: NDArray[np.float64], loop: NDArray[np.int64], first_id: int)
         triangles.append(np.stack([outer[here], inner[after], inner[here]], 1))
     last = ids[(len(RINGS) - 1) * count :]
     triangles.append(np.stack([last[here], last[after], np.full(count, ids[-1])], 1))
-    return EyeCap(loop, weights, bulge, np.concatenate(triangles))
+    # a triangle that fills the opening walks its border the other way
+    return EyeCap(loop, weights, bulge, np.concatenate(triangles)[:, ::-1])
 
 
 def mirrored_cap(cap: EyeCap, partner: NDArray[np.int64], first_id: int) -> EyeCap:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from facefill.errors import UserError
 from facefill.geometry.expression_components import expression_components
-from facefill.geometry.eye_caps import EyeCap, border_loops, eye_cap, mirrored_cap
+from facefill.geometry.eye_caps import EyeCap, eye_cap, mirrored_cap
 from facefill.geometry.head_model import split_quads
+from facefill.geometry.mesh_border import border_loops
 from facefill.geometry.mesh_symmetry import symmetrised_points
 from facefill.geometry.model_parts import ModelParts, face_alone
 from facefill.geometry.morphable_model import EXPRESSION_COUNT

@@ -3,7 +3,7 @@
 With a Gaussian prior on the coefficients (unit variance in standard deviations) the 3D landmarks are a
 Gaussian vector of known covariance, so each Gauss-Newton step solves the camera with the shape integrated
 out and then takes the best shape: a system as large as the landmarks, not as the model. Distances are in
-micrometres of the model, so the balance of prior and points does not depend on the size of the picture.
+decimetres of the model, so the balance of prior and points does not depend on the size of the picture.
 """
 
 from dataclasses import dataclass

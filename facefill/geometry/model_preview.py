@@ -15,7 +15,6 @@ from facefill.geometry.morphable_model import (
 )
 from facefill.geometry.rasterizer import interpolate, rasterize
 from facefill.geometry.texture import coverage, render
-from facefill.geometry.uv_atlas import build_atlas
 
 TILE, COLUMNS, FILLED = 256, 6, 0.84  # FILLED: part of a tile that the mean face takes
 SHOWN_COMPONENTS, DEVIATIONS = 3, 2.0
@@ -77,9 +76,3 @@ def _draw(model: MorphableModel, identity: Tensor, expression: Tensor, yaw: Tens
     shading = interpolate(AMBIENT + (1 - AMBIENT) * facing[..., None], fragments, model.triangles)
     covered = coverage(fragments)
     return render(maps, fragments, model).clamp(0, 1) * shading + PAPER * (1 - covered)
-
-
-def atlas_picture(model: MorphableModel) -> Tensor:
-    """(3, 192, 256) the mean albedo in the atlas, paper where the atlas is empty."""
-    face = build_atlas(model).face.float()
-    return model.mean_albedo * face + PAPER * (1 - face)

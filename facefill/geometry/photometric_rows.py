@@ -54,7 +54,7 @@ def photometric_rows(model: MorphableModel, atlas: UVAtlas) -> PhotometricRows:
         behind = vertex_normals(model.mean - part, model.triangles)
         places.append(at_texels(part) / UNIT)
         turns.append(at_texels(0.5 * (ahead - behind)))
-    per_texel = _texels_per_decimetre(model, atlas)
+    per_texel = _texels_per_decimetre(model)
     colours = [blurred_maps(model, atlas, blur * per_texel).flatten(2)[:, :, texels] for blur in BLURS]
     return PhotometricRows(
         corners=corners,
@@ -106,7 +106,7 @@ def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:  # (N, C, H, W)
     return planes.view(picture.shape)
 
 
-def _texels_per_decimetre(model: MorphableModel, atlas: UVAtlas) -> float:
+def _texels_per_decimetre(model: MorphableModel) -> float:
     """How fine the atlas is between the outer corners of the eyes."""
     corners = model.landmarks[[36, 45]]
     return float(

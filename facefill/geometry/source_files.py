@@ -79,8 +79,7 @@ def numbers(
         wanted = " x ".join("any" if length is None else str(length) for length in shape)
         found = " x ".join(str(length) for length in values.shape)
         raise UserError(f"{path}: {name} is {found}, expected {wanted}")
-    if not np.isfinite(values).all():
-        raise UserError(f"{path}: {name} holds NaN or infinite values; the file is damaged")
+    check_finite(values, name, path)
     return values
 
 

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
-from facefill.geometry.eye_caps import border_loops, eye_cap, mirrored_cap
+from facefill.geometry.eye_caps import eye_cap, mirrored_cap
+from facefill.geometry.mesh_border import border_loops
 
 BALL = np.array([-3.0, 1.0, 0.0])
 RADIUS = 2.0

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from facefill.errors import UserError
-from facefill.geometry.eye_caps import border_loops
 from facefill.geometry.ict_model import (
     ALL_VERTICES,
     FACE_VERTICES,
@@ -17,6 +16,7 @@ from facefill.geometry.ict_model import (
     ict_files,
 )
 from facefill.geometry.mesh import mirror_triangles
+from facefill.geometry.mesh_border import border_loops
 from facefill.landmarks import MIRROR_68
 
 WRITTEN_IDENTITIES = ("identity000", "identity099")

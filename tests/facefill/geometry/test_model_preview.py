@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from small_model import small_model_and_atlas
 
-from facefill.geometry.model_preview import COLUMNS, TILE, atlas_picture, preview
+from facefill.geometry.model_preview import COLUMNS, TILE, preview
 
 
 def tile(picture: torch.Tensor, row: int, column: int) -> torch.Tensor:
@@ -36,10 +36,3 @@ def test_components_of_the_albedo_get_a_row_of_their_own() -> None:
     darker, lighter, empty = (tile(picture, 3, column) for column in (0, 1, 4))
     assert darker.mean() < lighter.mean()
     assert (empty == 1).all()
-
-
-def test_the_atlas_is_shown_on_paper() -> None:
-    model, atlas = small_model_and_atlas()
-    picture = atlas_picture(model)
-    assert (picture[:, ~atlas.face] == 1).all()
-    assert torch.equal(picture[:, atlas.face], model.mean_albedo[:, atlas.face])
