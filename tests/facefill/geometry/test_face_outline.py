@@ -8,7 +8,6 @@ from small_model import small_model_and_atlas
 from facefill.geometry.face_outline import BELOW_CHIN, CHIN, face_outline
 from facefill.geometry.mesh import mirror_triangles
 from facefill.geometry.mesh_border import border_loops
-from facefill.geometry.mesh_border import border_loops
 
 
 def small_head() -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -32,13 +31,13 @@ def test_the_neck_goes_and_the_face_stays() -> None:
     assert len(border_loops(left)) == len(border_loops(triangles))
 
 
-@pytest.mark.parametrize("seed", [0, 2, 5])
+@pytest.mark.parametrize("seed", [0, 6, 7])
 def test_the_cut_has_no_teeth(seed: int) -> None:
     """A neck whose vertices jump up and down: no triangle sticks out of the cut with two of its sides."""
     points, triangles, mirror, landmarks = small_head()
     below = points[:, 1] < points[landmarks[CHIN], 1] - 1e3
     jump = np.random.default_rng(seed).standard_normal(len(points))
-    points[below, 1] += (0.3 * np.abs(points[:, 0]) + 2e4 * (jump + jump[mirror]))[below]
+    points[below, 1] += (0.3 * np.abs(points[:, 0]) + 4e4 * (jump + jump[mirror]))[below]
     kept, left, _ = face_outline(points, triangles, mirror, landmarks)
     marks = points[landmarks]
     unit = np.linalg.norm(marks[36:42].mean(0) - marks[42:48].mean(0))
