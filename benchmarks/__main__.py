@@ -4,9 +4,20 @@ import argparse
 import sys
 
 from benchmarks import fits, scale, speed
+from facefill.errors import UserError
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark; 2 for a mistake that the printed line names."""
+    try:
+        return run(arguments)
+    except UserError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+
+
+def run(arguments: list[str] | None) -> int:
+    """Read the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     speed.add_arguments(
@@ -17,7 +28,7 @@ def main() -> int:
         verbs.add_parser("scale", help="what shard sets cost as they grow", description=scale.__doc__)
     )
     verbs.add_parser("published", help="the paper's own numbers")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     if chosen.verb == "published":
         from benchmarks.published import published_table
 

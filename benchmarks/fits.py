@@ -17,13 +17,13 @@ from benchmarks.fits_data import (
     KnownFaces,
     aflw2000,
     celeba,
+    check_samples,
     painted_people,
     rendered_faces,
     three_hundred_w_lp,
 )
 from facefill.fit_pictures import fit_sheet, fit_tiles
 from facefill.geometry.camera import project
-from facefill.geometry.default_model import default_model
 from facefill.geometry.face_models import MODEL_KINDS, open_model
 from facefill.geometry.fitting import residuals, skin_albedo
 from facefill.geometry.landmark_fitting import fit_landmarks
@@ -60,12 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = [kind.name for kind in MODEL_KINDS]
     parser.add_argument("--model", default="default", choices=kinds, help="face model (default: default)")
     parser.add_argument("--model-path", type=Path, help="its files")
+    parser.add_argument("--landmarks", type=Path, help="file with the 68 landmarks of a statismo model")
 
 
 @torch.no_grad()
 def run(chosen: argparse.Namespace) -> int:
-    """Print the tables and draw the sheets."""
-    model = default_model() if chosen.model == "default" else open_model(chosen.model, chosen.model_path)
+    """Print the tables and draw the sheets. Raises UserError for files that are absent or not a model."""
+    if chosen.realdata is not None:
+        check_samples(chosen.realdata)  # before minutes of other measurements
+    model = open_model(chosen.model, chosen.model_path, chosen.landmarks)
     atlas = build_atlas(model)
     known = {"rendered faces": rendered_faces(KNOWN_RENDERED, model, atlas)}
     if chosen.model == "default":

@@ -19,6 +19,14 @@ from facefill.landmarks import MIRROR_68
 from facefill.photographs import decode_photograph
 
 SIZE = 256
+SAMPLES = (
+    "celeba/landmarks68_dlib.csv",
+    "celeba/list_landmarks_align_celeba.csv",
+    "celeba/img_align_celeba",
+    "aflw2000_3d/AFLW2000",
+    "300w_lp",
+    "bfm_3ddfa/sparse68",
+)
 # AFLW's 21 points among the 68. Ears and the centres of eyes and mouth have no counterpart; its corners of
 # the nose lie on the wings, a thirtieth of the face outside of points 31 and 35.
 AFLW_POINTS = {
@@ -49,6 +57,15 @@ class KnownFaces:
     albedo: Tensor | None  # (N, 3, 192, 256), where it lives in the atlas
 
 
+def check_samples(folder: Path) -> None:
+    """Raise UserError that names the first part of the genuine samples that is missing."""
+    for part in SAMPLES:
+        if not (folder / part).exists():
+            raise UserError(
+                f"{folder / part} is missing: give the folder of the genuine samples with --realdata"
+            )
+
+
 def celeba(folder: Path, first: int, count: int) -> tuple[Faces, Faces]:
     """`count` detected photographs from number `first` on with their 68 points; all with official points to
     fit by.
@@ -57,6 +74,8 @@ def celeba(folder: Path, first: int, count: int) -> tuple[Faces, Faces]:
         rows = [row for row in list(csv.reader(stream))[1:] if row[1] == "1"]
     with (folder / "celeba" / "list_landmarks_align_celeba.csv").open() as stream:
         official = {row[0]: row[1:] for row in list(csv.reader(stream))[1:]}
+    if not 0 <= first < len(rows) or count < 1:
+        raise UserError(f"there is no CelebA photograph from number {first} on: the samples have {len(rows)}")
     pictures = folder / "celeba" / "img_align_celeba"
 
     def faces(chosen: list[list[str]], five: bool) -> Faces:

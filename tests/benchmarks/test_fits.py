@@ -1,9 +1,12 @@
 """The measure of fits: the truth scores perfectly, errors are counted, genuine samples are read right."""
 
+import pytest
 import torch
 
+from benchmarks.__main__ import main
 from benchmarks.fits import BY_LANDMARKS, REFINED, fit_by, parity, residual_px, rms, table
-from benchmarks.fits_data import aflw2000, celeba, rendered_faces, three_hundred_w_lp
+from benchmarks.fits_data import aflw2000, celeba, check_samples, rendered_faces, three_hundred_w_lp
+from facefill.errors import UserError
 from facefill.geometry.default_model import default_model
 from facefill.geometry.reconstruction import Fit, shift_fit
 from facefill.geometry.uv_atlas import build_atlas
@@ -50,6 +53,33 @@ def test_table_is_markdown_and_leaves_what_is_unknown_empty():
         "| y | 2.000 |  |",
     ]
     assert rms(torch.tensor([3.0, 4.0])) == torch.tensor(12.5).sqrt()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "ict"], "the ict face model needs a path"),
+        (["--model", "ict", "--model-path", "/nonexistent"], "/nonexistent does not exist"),
+        (["--model-path", "/nonexistent"], "takes no files"),
+        (["--realdata", "/nonexistent"], "/nonexistent/celeba/landmarks68_dlib.csv is missing"),
+        (["--model", "statismo", "--model-path", __file__], "names no 68 landmarks"),
+        (
+            ["--model", "statismo", "--model-path", __file__, "--landmarks", "/none.txt"],
+            "/none.txt is missing",
+        ),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_measured(arguments, message, capsys):
+    assert main(["fits", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.startswith("benchmarks: ") and printed.err.count("\n") == 1
+    assert not printed.out
+
+
+def test_photographs_beyond_the_last_are_refused(realdata):
+    check_samples(realdata)
+    with pytest.raises(UserError, match="no CelebA photograph from number 100000 on: the samples have"):
+        celeba(realdata, 100_000, 5)
 
 
 @torch.no_grad()
