@@ -30,7 +30,7 @@ from pipelines.shard_reader import ShardReader
 from pipelines.shards import write_shard_set
 
 PROJECTION_FORMAT = 3  # counts up when the same input gives other bytes
-AT_ONCE = 8  # more take memory and are hardly faster
+AT_ONCE = 16
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ def fill_planes_of_texels(
             bx, by, bz = table[6, k] - table[0, k], table[7, k] - table[1, k], table[8, k] - table[2, k]
             twice_area = ay * bx - ax * by
             area = max(twice_area, smallest_area)
-            across, down = (ay * bz - by * az) / area, (bx * az - ax * bz) / area
+            across = min(max((ay * bz - by * az) / area, -rise), rise)
+            down = min(max((bx * az - ax * bz) / area, -rise), rise)
             x, y, z = table[9, k], table[10, k], table[11, k]
             shrink = one / np.sqrt(x * x + y * y + z * z + np.float32(1e-12))
             x, y, z = x * shrink, y * shrink, z * shrink
@@ -148,15 +149,11 @@ def fill_planes_of_texels(
             left, top = min(int(column), width - 2), min(int(row), height - 2)
             right, low = column - np.float32(left), row - np.float32(top)
             across, down = table[19, k], table[20, k]
-            first = own_depth - across * right - down * low  # where the plane has the pixel up and left
-            highest, lowest = own_depth + rise, own_depth - rise
-            difference = abs(depth[top, left] - min(max(first, lowest), highest))
-            plane = min(max(first + across, lowest), highest)
-            difference = max(difference, abs(depth[top, left + 1] - plane))
-            plane = min(max(first + down, lowest), highest)
-            difference = max(difference, abs(depth[top + 1, left] - plane))
-            plane = min(max(first + across + down, lowest), highest)
-            difference = max(difference, abs(depth[top + 1, left + 1] - plane))
+            plane = own_depth - across * right - down * low  # at the pixel up and left
+            difference = abs(depth[top, left] - plane)
+            difference = max(difference, abs(depth[top, left + 1] - plane - across))
+            difference = max(difference, abs(depth[top + 1, left] - plane - down))
+            difference = max(difference, abs(depth[top + 1, left + 1] - plane - across - down))
             if not difference <= tolerance:
                 continue
             texel = texels[start + k]

@@ -16,7 +16,8 @@ from facefill.geometry.uv_atlas import UVAtlas
 
 # A texel is hidden where a pixel's depth differs from what the plane of the texel's own triangle has there by
 # more than this part of the model's height, plus a part of what that plane rises over one pixel (for the
-# surface is bent), at most LARGEST_BEND of the height. The plane is followed to LARGEST_RISE of the height.
+# surface is bent), at most LARGEST_BEND of the height. A plane counts as rising at most LARGEST_RISE of the
+# height over a pixel.
 DEPTH_TOLERANCE = 0.01
 BEND = 0.25
 LARGEST_BEND = 0.02
@@ -70,17 +71,18 @@ def locate(
     bx, by, bz = (corners[2] - corners[0]).detach()
     twice_area = ay * bx - ax * by  # positive where the triangle faces the camera
     # Depth's change over one pixel to the right and one down, along the plane of the texel's triangle.
-    area = twice_area.clamp_min(SMALLEST_AREA)
-    across, down = (ay * bz - by * az) / area, (bx * az - ax * bz) / area
+    area, rise = twice_area.clamp_min(SMALLEST_AREA), model_height * LARGEST_RISE
+    across = ((ay * bz - by * az) / area).clamp(-rise, rise)
+    down = ((bx * az - ax * bz) / area).clamp(-rise, rise)
     bend = (BEND * (across.abs() + down.abs())).clamp_max(model_height * LARGEST_BEND)
     tolerance = model_height * DEPTH_TOLERANCE + bend
     visible = (twice_area > 0) & (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
 
-    seen, rise = depth.detach().flatten(1), model_height * LARGEST_RISE
+    seen = depth.detach().flatten(1)
     left, top = column.floor().clamp(0, width - 2), row.floor().clamp(0, height - 2)
     for x in (left, left + 1):
         for y in (top, top + 1):
-            there = own_depth + (across * (x - column) + down * (y - row)).clamp(-rise, rise)
+            there = own_depth + across * (x - column) + down * (y - row)
             visible &= (seen.gather(1, (y * width + x).long()) - there).abs() <= tolerance
     return torch.stack((position[0], position[1]), 2), visible
 

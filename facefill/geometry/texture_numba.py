@@ -31,8 +31,8 @@ def locate_numba(
 
 
 def depth_limits(model_height: float) -> NDArray[np.float32]:
-    """(5,) least tolerance of depth, most that bending adds to it, part of the slope that is bending, how far
-    a plane is followed, smallest twice the area of a triangle.
+    """(5,) least tolerance of depth, most that bending adds to it, part of the slope that is bending, most
+    that a plane rises per pixel, smallest twice the area of a triangle.
     """
     parts = np.array([DEPTH_TOLERANCE, LARGEST_BEND, BEND, LARGEST_RISE, SMALLEST_AREA])
     return (parts * [model_height, model_height, 1, model_height, 1]).astype(np.float32)
@@ -66,14 +66,15 @@ def fill_texels(
             continue
         az, bz = projected[second, 2] - projected[first, 2], projected[third, 2] - projected[first, 2]
         area = max(twice_area, smallest_area)
-        across, down = (ay * bz - by * az) / area, (bx * az - ax * bz) / area
+        across = min(max((ay * bz - by * az) / area, -rise), rise)
+        down = min(max((bx * az - ax * bz) / area, -rise), rise)
         tolerance = least + min(bending * (abs(across) + abs(down)), most)
         left, top = min(int(column), width - 2), min(int(row), height - 2)
         seen = True
         for y in range(top, top + 2):
             for x in range(left, left + 2):
-                there = across * (np.float32(x) - column) + down * (np.float32(y) - row)
-                if abs(depth[y, x] - (own_depth + min(max(there, -rise), rise))) > tolerance:
+                there = own_depth + across * (np.float32(x) - column) + down * (np.float32(y) - row)
+                if abs(depth[y, x] - there) > tolerance:
                     seen = False
         visible[texel] = seen
 
