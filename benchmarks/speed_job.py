@@ -1,7 +1,8 @@
 """Projecting and fitting whole shard sets with Ray, reading and writing included, as a user has it.
 
 The pictures are a few hundred drawn ones under several keys each: what a face costs does not depend on what
-it resembles. A first small set starts the workers and is timed apart.
+it resembles. Workers start anew for each job and are counted in; what they need alone, a small set shows. By
+the clock only: the time of processors that a job used goes with its workers.
 """
 
 import tempfile
@@ -36,7 +37,6 @@ class Pace:
     name: str
     faces: int
     seconds: float
-    cpu_ms: float  # per face, of all processes of the session
     least: int | None  # faces per second that are wanted
 
 
@@ -60,9 +60,9 @@ def measure_job(faces: int) -> str:
 
 
 def run_jobs(root: Path, sets: dict[str, Manifest]) -> Iterator[Pace]:
-    """First the small set, with which the workers load what they need, then the others, best of three."""
+    """First the small set, which is hardly more than the workers' start, then the others, best of three."""
     for name, job in (("project", projected), ("fit", fitted)):
-        yield timed(f"{name}, cold workers, little to do", sets["warm"], partial(job, root / f"{name}-warm"))
+        yield timed(f"{name}, hardly more than the start", sets["warm"], partial(job, root / f"{name}-warm"))
         manifest = sets["all" if name == "project" else "some"]
         runs = [
             timed(f"{name} shards", manifest, partial(job, root / f"{name}-{number}"))
@@ -70,7 +70,7 @@ def run_jobs(root: Path, sets: dict[str, Manifest]) -> Iterator[Pace]:
         ]
         best = min(runs, key=lambda run: run.seconds)
         least = LEAST_PROJECTED if name == "project" else LEAST_FITTED
-        yield Pace(best.name, best.faces, best.seconds, min(run.cpu_ms for run in runs), least)
+        yield Pace(best.name, best.faces, best.seconds, least)
 
 
 def projected(folder: Path, manifest: Manifest) -> None:
@@ -84,41 +84,22 @@ def fitted(folder: Path, manifest: Manifest) -> None:
 
 
 def timed(name: str, manifest: Manifest, job: Callable[[Manifest], None]) -> Pace:
-    """Wall time of a job, and CPU time of this process and everything that it started."""
-    busy, started = cpu_seconds(), time.perf_counter()
+    """Wall time of a job."""
+    started = time.perf_counter()
     job(manifest)
-    seconds = time.perf_counter() - started
-    faces = len(manifest.rows)
-    return Pace(name, faces, seconds, 1000 * (cpu_seconds() - busy) / faces, None)
-
-
-def cpu_seconds() -> float:
-    """CPU time so far of this process and its living descendants."""
-    import psutil
-
-    own = psutil.Process()
-    total = 0.0
-    for process in [own, *own.children(recursive=True)]:
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
+    return Pace(name, len(manifest.rows), time.perf_counter() - started, None)
 
 
 def table(paces: Sequence[Pace]) -> str:
-    """Markdown rows of jobs; "by CPU" is what as many cores would do that nothing else keeps busy."""
-    headings = ("job", "faces", "seconds", "faces/s", "CPU ms per face", "faces/s by CPU", "target", "met")
+    """Markdown rows of jobs."""
+    headings = ("job", "faces", "seconds", "faces/s", "target", "met")
     lines = [f"| {' | '.join(headings)} |", "| --- |" + " ---: |" * (len(headings) - 1)]
     for pace in paces:
         rate = pace.faces / pace.seconds
         target, met = "", ""
         if pace.least is not None:
             target, met = f"≥ {pace.least} faces/s", "yes" if rate >= pace.least else "**no**"
-        possible = 1000 * WORKERS / pace.cpu_ms
-        numbers = f"{pace.faces} | {pace.seconds:.1f} | {rate:.0f} | {pace.cpu_ms:.1f} | {possible:.0f}"
-        lines.append(f"| {pace.name} | {numbers} | {target} | {met} |")
+        lines.append(f"| {pace.name} | {pace.faces} | {pace.seconds:.1f} | {rate:.0f} | {target} | {met} |")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ Ours and the usual stack do the same work in the same run: decode, basis, raster
 shading, encode, tar. Everything is timed whole and part by part.
 """
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,7 @@ from facefill.geometry.rasterizer import triangle_ids
 from facefill.geometry.reconstruction import Fit, fit_from_vector, fit_to_vector
 from facefill.samples import IMAGE_SIZE, decode_sample, encode_sample
 from pipelines.project_uv import AT_ONCE, project
+from pipelines.ustar import TarStream
 
 MOST_MS, LEAST_LEAD = 3.4, 10.0
 
@@ -170,10 +172,11 @@ def encoded(maps: dict[str, Any]) -> list[dict[str, bytes]]:
 
 
 def tarred(samples: list[dict[str, bytes]]) -> list[bytes]:
-    """One tar of all samples; the writer of the pipeline's shards stands on tarfile too."""
-    named = {
-        f"{place:06d}.{extension}": content
-        for place, members in enumerate(samples)
-        for extension, content in members.items()
-    }
-    return [archive(named)]
+    """One tar of all samples, as the pipeline's shards are written."""
+    written = io.BytesIO()
+    stream = TarStream(written)
+    for place, members in enumerate(samples):
+        for extension, content in members.items():
+            stream.add(f"{place:06d}.{extension}", content)
+    stream.close()
+    return [written.getvalue()]

@@ -28,7 +28,6 @@ from benchmarks.peers_sharding import (
     ray_data_writes,
     webdataset_writes,
 )
-from benchmarks.speed_job import cpu_seconds
 from benchmarks.timing import Case, table, timed
 from facefill.alignment import align_image, celeba_hq_similarity
 from facefill.photographs import decode_photograph
@@ -242,3 +241,18 @@ def write_files(folder: Path, count: int) -> list[Files]:
         beside.write_text(f'{{"number": {number}}}')
         files.append((file, beside))
     return files
+
+
+def cpu_seconds() -> float:
+    """CPU time so far of this process and its living descendants."""
+    import psutil
+
+    own = psutil.Process()
+    total = 0.0
+    for process in [own, *own.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total

@@ -155,9 +155,9 @@ def test_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[0].startswith("Ray's start took ")
     names = [line.split(" | ")[0].removeprefix("| ") for line in lines[4:]]
     assert names == [
-        "project, cold workers, little to do",
+        "project, hardly more than the start",
         "project shards",
-        "fit, cold workers, little to do",
+        "fit, hardly more than the start",
         "fit shards",
     ]
 
