@@ -34,7 +34,7 @@ def tiny_tree(output: str, workers: int, celeba: int = 24) -> dict[str, Any]:
             {"name": "300w", "source": "three_hundred_w", "ground_truth": "facefill-head-cc0"},
             {"name": "celebamask_hq", "source": "celebamask_hq", "fit": False},
         ],
-        "shard": {"samples_per_shard": 8},
+        "shard": {"samples_per_shard": 8, "workers": 2},  # each job starts its workers anew
         "stages": {
             "morphable": stage(["300w", "celeba"], 2),
             "morphable_finetune": stage(["celeba"], 1),
