@@ -13,13 +13,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from typing import Any
 
 from facefill.errors import UserError
 from pipelines import storage, tables
-from pipelines.rows import GROUP_ROWS, ROW_COLUMNS, Row, RowFile, Rows, table_of, values_of
+from pipelines.rows import GROUP_ROWS, ROW_COLUMNS, Row, RowFile, Rows, values_of
 
 SPLITS = ("train", "validation", "test")
 UNKNOWN_IDENTITY = -1
@@ -97,13 +97,6 @@ class Manifest:
     def shard_url(self, row: Row) -> str:
         """Where the tar of a row lies."""
         return storage.join(self.folder, row.shard)
-
-
-def save_manifest(manifest: Manifest) -> None:
-    """Write the manifest's files; `manifest.parquet` last, for it is what makes the set exist."""
-    by_shard = (list(rows) for _, rows in groupby(manifest.rows, key=lambda row: (row.split, row.shard)))
-    tables_by_split = ((rows[0].split, table_of(rows)) for rows in by_shard)
-    save_tables(replace(manifest, rows=()), tables_by_split, len(manifest.rows))
 
 
 def save_tables(manifest: Manifest, shards: Iterable[tuple[str, tables.Table]], total: int) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from facefill.errors import UserError
 from pipelines import storage
-from pipelines.manifest import Manifest, Rejected, Row, ShardFile, load_manifest, save_manifest
+from pipelines.manifest import Manifest, Rejected, Row, ShardFile, load_manifest
+from tests.support.manifests import save_manifest
 
 
 def row(key: str, split: str = "train") -> Row:

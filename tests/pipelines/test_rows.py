@@ -9,8 +9,9 @@ import pytest
 from facefill.errors import UserError
 from pipelines import manifest as manifests
 from pipelines import storage, tables
-from pipelines.manifest import Manifest, ShardFile, load_manifest, save_manifest
+from pipelines.manifest import Manifest, ShardFile, load_manifest
 from pipelines.rows import Row, Rows, rows_of, table_of
+from tests.support.manifests import save_manifest
 
 PER_SHARD = 3
 SPLITS = ("train",) * 11 + ("validation",) * 2 + ("test",) * 4
