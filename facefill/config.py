@@ -87,7 +87,8 @@ class InpaintConfig:
 
     geometry: whose shape, pose and light the masked albedo is made with. `fit` takes the stored fit of the
     whole image (the release trains so); `encoder` runs the encoder on the masked image, which is what a test
-    image gets. encoder_width: the width of stage `morphable`.
+    image gets. encoder_width: the width of stage `morphable`. averaging: decay of the moving average of the
+    inpainter's weights, which is what gets published; 0 publishes the last weights, as the paper does.
     """
 
     width: float = 1.0
@@ -98,6 +99,7 @@ class InpaintConfig:
     jitter: int = 16  # pixels that a training crop may lie off the middle; the release crops the middle (0)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     discriminator_learning_rate: float = 3e-4
+    averaging: float = 0.999
     loss_weights: InpaintLossWeights = field(default_factory=InpaintLossWeights)
 
 

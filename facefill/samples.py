@@ -226,6 +226,15 @@ def floats(batch: Batch) -> Batch:
     return out
 
 
+def split_batch(batch: Batch, count: int) -> list[Batch]:
+    """The batch in `count` parts of equally many samples, in order; tensors are views."""
+    size = len(batch["key"]) // count
+    return [
+        {name: values[first : first + size] for name, values in batch.items()}
+        for first in range(0, size * count, size)
+    ]
+
+
 def _joined(values: Sequence[Array | None] | Array) -> torch.Tensor:
     return torch.from_numpy(values if isinstance(values, np.ndarray) else np.stack(cast(Any, values)))
 

@@ -104,13 +104,15 @@ class ShardConfig:
 class TrainingConfig:
     """How one stage runs, whatever it trains.
 
-    workers: 0 in this process, else Ray Train workers. threads: of torch per worker. Steps, not epochs,
-    decide.
+    batch_size: of all workers together. accumulate: parts of a worker's batch that pass one after the other,
+    for less memory. workers: 0 in this process, else Ray Train workers. threads: of torch per worker. Steps,
+    not epochs, decide.
     """
 
     data: tuple[str, ...] = ()
     steps: int
     batch_size: int = 28
+    accumulate: int = 1
     workers: int = 1
     threads: int = 1
     loader_threads: int = 1

@@ -246,7 +246,8 @@ def train_step(config: RunConfig, stage: str, model: RunModel, progress: Progres
 def identity_of(config: RunConfig, stage: str, model: RunModel) -> dict[str, Any]:
     """The settings that decide a stage's result, besides data, parents and number of steps."""
     settings = asdict(getattr(config.stages, stage).model)
-    training = {"seed": config.seed, "batch_size": training_of(config, stage).batch_size}
+    asked = training_of(config, stage)
+    training = {"seed": config.seed, "batch_size": asked.batch_size, "accumulate": asked.accumulate}
     return training | ({} if stage == "segment" else {"morphable_model": str(model)}) | settings
 
 
@@ -258,7 +259,7 @@ def refuse_other_stages(config: RunConfig, model: RunModel) -> None:
             job = json.loads(storage.read_bytes(storage.join(folder, "job.json")))
         except FileNotFoundError:
             continue
-        there = {"seed": job["seed"], "batch_size": job["batch_size"], **job["config"]}
+        there = {name: job.get(name) for name in ("seed", "batch_size", "accumulate")} | job["config"]
         there["morphable_model"] = str(RunModel(**job["model"])) if "model" in job else None
         for key, value in json.loads(json.dumps(identity_of(config, stage, model))).items():
             if there.get(key) != value:

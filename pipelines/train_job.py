@@ -32,6 +32,7 @@ class TrainJob:
     model: RunModel
     steps: int
     batch_size: int
+    accumulate: int = 1  # parts of a worker's batch that pass one after the other
     parents: dict[str, str] = field(default_factory=dict)  # parent stage -> URL of its weights folder
     seed: int = 0
     workers: int = 0
@@ -59,13 +60,25 @@ class TrainJob:
 
     def check(self) -> None:
         """Raise UserError for numbers that cannot work together."""
-        for name in ("steps", "batch_size", "report_every", "checkpoint_every", "threads_per_worker"):
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulate",
+            "report_every",
+            "checkpoint_every",
+            "threads_per_worker",
+        ):
             if getattr(self, name) < 1:
                 raise UserError(f"{self.stage}.{name} is {getattr(self, name)}: give a number of 1 or more")
         if self.workers > 1 and self.batch_size % self.workers:
             raise UserError(
                 f"{self.stage}.batch_size {self.batch_size} does not divide among {self.workers} workers: "
                 "make it a multiple of their number"
+            )
+        if self.batch_size // max(self.workers, 1) % self.accumulate:
+            raise UserError(
+                f"{self.stage}.batch_size {self.batch_size} on {max(self.workers, 1)} worker(s) does not "
+                f"divide into {self.accumulate} parts: change accumulate or the batch size"
             )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facefill.samples import floats
+from facefill.samples import floats, split_batch
 from pipelines.board import Sink
 from pipelines.checkpoints import load_state, newest_checkpoint, publish_weights, save_checkpoint
 from pipelines.progress import Event
@@ -64,7 +64,7 @@ def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, A
         batch = on_device(next(batches), place.device)
         working = time.perf_counter()
         torch.manual_seed(seed_of(job.seed, "step", step, place.rank))
-        losses = stage.train_step(batch)
+        losses = stage.train_step(split_batch(batch, job.accumulate))
         watch.note(
             torch.stack(list(losses.values())).isfinite().all() & average.take_finite(), batch.get("key", [])
         )

@@ -31,7 +31,8 @@ class NotFiniteError(UserError):
 
 
 class GradientAverage:
-    """Called with parameters between backward and the optimizer's step: averages gradients over the ranks.
+    """Called with parameters between backward and the optimizer's step: averages gradients over the ranks and
+    returns their norm.
 
     A gradient with an infinite or undefined value is replaced by zeros on every rank (the flag needs no
     exchange: it is in the average), so one bad batch does not spoil the weights.
@@ -41,10 +42,8 @@ class GradientAverage:
         self.world_size = world_size
         self._finite: list[Tensor] = []
 
-    def __call__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if not gradients:
-            return
         if self.world_size > 1:
             flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
             torch.distributed.all_reduce(flat)
@@ -52,11 +51,13 @@ class GradientAverage:
             pieces = flat.split([gradient.numel() for gradient in gradients])
             for gradient, piece in zip(gradients, pieces, strict=True):
                 gradient.copy_(piece.view_as(gradient))
-        finite = torch.nn.utils.get_total_norm(gradients).isfinite()
+        norm = torch.nn.utils.get_total_norm(gradients)
+        finite = norm.isfinite()
         self._finite.append(finite)
         if finite.device.type != "cpu" or not finite:
             for gradient in gradients:
                 gradient.masked_fill_(~finite, 0.0)
+        return norm
 
     def take_finite(self) -> Tensor:
         """Whether all gradients since the last call were finite: a boolean scalar on their device."""

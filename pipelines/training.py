@@ -30,6 +30,7 @@ def job_of(config: RunConfig, stage: str, model: RunModel, digest: str) -> Train
         model=model,
         steps=training.steps,
         batch_size=training.batch_size,
+        accumulate=training.accumulate,
         parents={
             parent: storage.join(config.output, "weights", parent) for parent in parents_of(config, stage)
         },

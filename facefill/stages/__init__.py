@@ -1,11 +1,12 @@
 """The training stages of the paper, each in plain torch: fields, networks, losses, step, metrics.
 
 A stage knows no cluster. What it needs of one arrives as a function: `synchronize` averages the gradients
-over the ranks before an optimizer steps. Batches are dictionaries of tensors as `facefill.samples.collate`
-makes them.
+over the ranks before an optimizer steps, and returns their norm. Batches are dictionaries of tensors as
+`facefill.samples.collate` makes them; an update may take its batch in several parts, one after the other in
+memory, whose gradients are averaged.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,11 +19,12 @@ from facefill.geometry.uv_atlas import UVAtlas
 
 Batch = dict[str, Any]
 State = dict[str, Tensor]
-Synchronize = Callable[[Iterable[nn.Parameter]], None]
+Synchronize = Callable[[Iterable[nn.Parameter]], Tensor]
 
 
-def alone(_: Iterable[nn.Parameter]) -> None:
-    """The `synchronize` of a single process: nothing to average."""
+def alone(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The `synchronize` of a single process: nothing to average, only the norm of all gradients."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class Stage(Protocol):
     fields: tuple[str, ...]
     step: int
 
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One update; scalar losses by name `loss/…`."""
+    def train_step(self, parts: Sequence[Batch]) -> dict[str, Tensor]:
+        """One update on a batch in equal parts; scalars `loss/…`, and of every network that was updated
+        `gradient/…` (norm) and `rate/…` (learning rate).
+        """
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """Scalar means over the batch by name `metric/…`; changes nothing."""

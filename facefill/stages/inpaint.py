@@ -2,13 +2,14 @@
 supplementary 4.3).
 
 Update i trains the discriminator and the inpainter without its verdict, update i+1 the inpainter with all
-terms: 1:1.
+terms: 1:1. What is measured, shown and published are the inpainter's averaged weights.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facefill.augmentation import CROP, centre_crop, crop_and_flip, rectangles, sample_generator
 from facefill.completion import Completion, Factors, factorize, fit_from_encoder, hide, inpaint
@@ -24,7 +25,15 @@ from facefill.networks.encoder import Encoder
 from facefill.networks.pyramid_gan import PyramidDiscriminator
 from facefill.networks.sym_unet import SymUNet
 from facefill.stages import Assets, Batch, State, Synchronize
-from facefill.stages.training import autocast, frozen, make_optimizer, save_networks, update, weighted_sum
+from facefill.stages.training import (
+    Averaged,
+    Descent,
+    autocast,
+    frozen,
+    mean_terms,
+    save_networks,
+    weighted_sum,
+)
 
 
 class InpaintStage:
@@ -37,7 +46,6 @@ class InpaintStage:
         self, config: InpaintConfig, assets: Assets, device: torch.device, synchronize: Synchronize
     ) -> None:
         self.config = config
-        self.synchronize = synchronize
         self.step = 0
         self.model = assets.model.to(device)
         self.atlas = assets.atlas.to(device)
@@ -48,26 +56,28 @@ class InpaintStage:
         frozen(self.encoder)
         self.inpainter = SymUNet(config.width).to(device)
         self.discriminator = PyramidDiscriminator(config.discriminator_width).to(device)
-        self.optimizer = make_optimizer(
-            self.inpainter.parameters(), config.optimizer, config.optimizer.learning_rate
-        )
-        self.discriminator_optimizer = make_optimizer(
-            self.discriminator.parameters(), config.optimizer, config.discriminator_learning_rate
+        self.averaged = Averaged(self.inpainter, config.averaging)
+        rate, judge_rate = config.optimizer.learning_rate, config.discriminator_learning_rate
+        self.descent = Descent("inpainter", self.inpainter.parameters(), config.optimizer, rate, synchronize)
+        self.judge_descent = Descent(
+            "discriminator", self.discriminator.parameters(), config.optimizer, judge_rate, synchronize
         )
 
-    def complete(self, example: Batch, hole: Tensor) -> tuple[Factors, Completion]:
-        """Factors of the whole image in the geometry at hand, and the completion of the masked one."""
+    def complete(self, network: nn.Module, example: Batch, hole: Tensor) -> tuple[Factors, Completion]:
+        """Factors of the whole image in the geometry at hand, and the network's completion of the masked
+        one.
+        """
         image = example["image"]
         with torch.no_grad():
             fit = self.geometry(example, hole)
             whole = factorize(image, hole, fit, self.model, self.atlas)
-        return whole, inpaint(hide(image, hole), hole, whole, fit, self.ask_inpainter, self.model)
 
-    def ask_inpainter(self, albedo: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """The inpainter's albedo and log_sigma, computed in the stage's precision."""
-        with autocast(albedo.device, self.config.precision):
-            completed, log_sigma = self.inpainter(albedo, known)
-        return completed.float(), log_sigma.float()
+        def answer(albedo: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+            with autocast(albedo.device, self.config.precision):
+                completed, log_sigma = network(albedo, known)
+            return completed.float(), log_sigma.float()
+
+        return whole, inpaint(hide(image, hole), hole, whole, fit, answer, self.model)
 
     def ask_discriminator(self, image: Tensor) -> list[Tensor]:
         """The discriminator's score maps, computed in the stage's precision."""
@@ -98,32 +108,41 @@ class InpaintStage:
             terms["loss/image"] = uncertain_l1(completion.rendered, image, completion.image_log_sigma, face)
         return terms
 
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+    def train_step(self, parts: Sequence[Batch]) -> dict[str, Tensor]:
         """One update of the inpainter, and in turn one of the discriminator or its verdict."""
         self.inpainter.train()
-        example = crop_and_flip(batch, self.mirror, self.config.jitter)
-        hole = face_holes(example, self.region(example))
-        whole, completion = self.complete(example, hole)
-        terms = self.completion_losses(example, whole, completion)
         adversarial = self.config.loss_weights.adversarial > 0
-        if adversarial and self.step % 2 == 1:
-            frozen(self.discriminator)
-            scores = self.ask_discriminator(completion.image)
-            terms["loss/adversarial"] = hinge_generator(scores, completion.image_log_sigma)
-        config = self.config
-        rate = config.optimizer.learning_rate
-        total = weighted_sum(terms, config.loss_weights)
-        update(self.optimizer, total, config.optimizer, rate, self.step, self.synchronize)
-        if adversarial and self.step % 2 == 0:
-            terms |= self.update_discriminator(example, completion)
+        judged = adversarial and self.step % 2 == 1
+        judging = adversarial and self.step % 2 == 0
+        self.discriminator.train(judging).requires_grad_(judging)
+        terms = []
+        for part in parts:
+            example = crop_and_flip(part, self.mirror, self.config.jitter)
+            hole = face_holes(example, self.region(example))
+            whole, completion = self.complete(self.inpainter, example, hole)
+            losses = self.completion_losses(example, whole, completion)
+            if judged:
+                scores = self.ask_discriminator(completion.image)
+                losses["loss/adversarial"] = hinge_generator(scores, completion.image_log_sigma)
+            self.descent.add(weighted_sum(losses, self.config.loss_weights), 1 / len(parts))
+            if judging:
+                verdicts, asked = self.discriminator_losses(example, completion)
+                self.judge_descent.add(asked, 1 / len(parts))
+                losses |= verdicts
+            terms.append({name: value.detach() for name, value in losses.items()})
+        taken = self.descent.step(self.step)
+        if judging:
+            taken |= self.judge_descent.step(self.step)
+        self.averaged.follow(self.inpainter, self.step)
         self.step += 1
-        return {name: value.detach() for name, value in terms.items()}
+        return mean_terms(terms) | taken
 
-    def update_discriminator(self, example: Batch, completion: Completion) -> dict[str, Tensor]:
-        """One step of the discriminator on real and completed faces, with the gradient penalty on the
-        face.
+    def discriminator_losses(
+        self, example: Batch, completion: Completion
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The discriminator's loss on real and completed faces with the gradient penalty on the face, by name
+        and as their sum.
         """
-        self.discriminator.train().requires_grad_(True)
         real, made = example["image"], completion.image.detach()
         terms = {
             "loss/discriminator": hinge_discriminator(
@@ -143,15 +162,7 @@ class InpaintStage:
                 self.discriminator, real, made, completion.coverage, mixing
             )
             total = total + self.config.loss_weights.gradient_penalty * terms["loss/gradient_penalty"]
-        update(
-            self.discriminator_optimizer,
-            total,
-            self.config.optimizer,
-            self.config.discriminator_learning_rate,
-            self.step,
-            self.synchronize,
-        )
-        return terms
+        return terms, total
 
     def region(self, example: Batch) -> Tensor:
         """Where holes may lie (N, 1, 224, 224)."""
@@ -161,10 +172,9 @@ class InpaintStage:
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """PSNR of the blended image and of the hole alone, for rectangles drawn by the samples' seeds."""
-        self.inpainter.eval()
         example = centre_crop(batch)
         hole = face_holes(example, self.region(example))
-        _, completion = self.complete(example, hole)
+        _, completion = self.complete(self.averaged.network, example, hole)
         some = hole.flatten(1).sum(1) > 0
         if not bool(some.any()):
             return {}
@@ -177,10 +187,9 @@ class InpaintStage:
     @torch.no_grad()
     def pictures(self, batch: Batch) -> Tensor:
         """Rows: masked photograph, completion, whole rendering, photograph."""
-        self.inpainter.eval()
         example = centre_crop(batch)
         hole = face_holes(example, self.region(example))
-        _, completion = self.complete(example, hole)
+        _, completion = self.complete(self.averaged.network, example, hole)
         drawn = completion.rendered * completion.coverage + (1 - completion.coverage)
         rows = [hide(example["image"], hole), completion.image, drawn, example["image"]]
         return torch.cat([torch.cat(list(row.clamp(0, 1)), -1) for row in rows], -2)
@@ -191,8 +200,9 @@ class InpaintStage:
             "step": self.step,
             "inpainter": self.inpainter.state_dict(),
             "discriminator": self.discriminator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "averaged": self.averaged.network.state_dict(),
+            "optimizer": self.descent.adam.state_dict(),
+            "discriminator_optimizer": self.judge_descent.adam.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -200,12 +210,13 @@ class InpaintStage:
         self.step = state["step"]
         self.inpainter.load_state_dict(state["inpainter"])
         self.discriminator.load_state_dict(state["discriminator"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        self.averaged.network.load_state_dict(state["averaged"])
+        self.descent.adam.load_state_dict(state["optimizer"])
+        self.judge_descent.adam.load_state_dict(state["discriminator_optimizer"])
 
     def weights(self) -> dict[str, State]:
-        """Inpainter and discriminator."""
-        return save_networks({"inpainter": self.inpainter, "discriminator": self.discriminator})
+        """The averaged inpainter, and the discriminator."""
+        return save_networks({"inpainter": self.averaged.network, "discriminator": self.discriminator})
 
 
 def face_holes(example: Batch, region: Tensor) -> Tensor:

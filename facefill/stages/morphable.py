@@ -5,6 +5,7 @@ One class serves both: fine-tuning is the same step with a tenth of the learning
 weights at zero.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from facefill.metrics.geometry import landmark_nme
 from facefill.networks.albedo_decoder import AlbedoDecoder
 from facefill.networks.encoder import Encoder
 from facefill.stages import Assets, Batch, State, Synchronize
-from facefill.stages.training import autocast, make_optimizer, save_networks, update, weighted_sum
+from facefill.stages.training import Descent, autocast, mean_terms, save_networks, weighted_sum
 
 
 class MorphableStage:
@@ -40,7 +41,6 @@ class MorphableStage:
     ) -> None:
         self.name = name
         self.config = config
-        self.synchronize = synchronize
         self.step = 0
         self.model = assets.model.to(device)
         self.atlas = assets.atlas.to(device)
@@ -51,10 +51,12 @@ class MorphableStage:
         if "encoder" in assets.parents:
             self.encoder.load_state_dict(assets.parents["encoder"])
             self.decoder.load_state_dict(assets.parents["albedo_decoder"])
-        self.optimizer = make_optimizer(
+        self.descent = Descent(
+            "encoder",
             [*self.encoder.parameters(), *self.decoder.parameters()],
             config.optimizer,
             config.optimizer.learning_rate,
+            synchronize,
         )
 
     def look(self, image: Tensor) -> tuple[Fit, Tensor]:
@@ -111,22 +113,18 @@ class MorphableStage:
             )
         return terms
 
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+    def train_step(self, parts: Sequence[Batch]) -> dict[str, Tensor]:
         """One update on crops, flips and random rectangles (supplementary 4.3)."""
         self.encoder.train()
         self.decoder.train()
-        example = crop_and_flip(batch, self.mirror, self.config.jitter)
-        terms = self.losses(example, rectangles(example, self.config.occlusion))
-        update(
-            self.optimizer,
-            weighted_sum(terms, self.config.loss_weights),
-            self.config.optimizer,
-            self.config.optimizer.learning_rate,
-            self.step,
-            self.synchronize,
-        )
+        terms = []
+        for part in parts:
+            example = crop_and_flip(part, self.mirror, self.config.jitter)
+            terms.append(self.losses(example, rectangles(example, self.config.occlusion)))
+            self.descent.add(weighted_sum(terms[-1], self.config.loss_weights), 1 / len(parts))
+        taken = self.descent.step(self.step)
         self.step += 1
-        return {name: value.detach() for name, value in terms.items()}
+        return mean_terms(terms) | taken
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
@@ -175,7 +173,7 @@ class MorphableStage:
             "step": self.step,
             "encoder": self.encoder.state_dict(),
             "albedo_decoder": self.decoder.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.descent.adam.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -183,7 +181,7 @@ class MorphableStage:
         self.step = state["step"]
         self.encoder.load_state_dict(state["encoder"])
         self.decoder.load_state_dict(state["albedo_decoder"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.descent.adam.load_state_dict(state["optimizer"])
 
     def weights(self) -> dict[str, State]:
         """Encoder and albedo decoder."""

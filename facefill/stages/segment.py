@@ -1,5 +1,6 @@
 """Stage `segment`: parse a face into face, occluder and background (supplementary 4.3, Table 7)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from facefill.geometry.morphable_model import mirror_coefficients
 from facefill.losses.focal import focal_loss
 from facefill.networks.segmenter import Segmenter
 from facefill.stages import Assets, Batch, State, Synchronize
-from facefill.stages.training import autocast, make_optimizer, save_networks, update
+from facefill.stages.training import Descent, autocast, mean_terms, save_networks
 
 COLOURS = ((0.95, 0.75, 0.65), (0.25, 0.45, 0.85), (0.12, 0.12, 0.12))  # face, occluder, background
 
@@ -27,31 +28,31 @@ class SegmentStage:
         self, config: SegmentConfig, assets: Assets, device: torch.device, synchronize: Synchronize
     ) -> None:
         self.config = config
-        self.synchronize = synchronize
         self.step = 0
         self.mirror = mirror_coefficients(assets.model).to(device)
         self.segmenter = Segmenter(config.width).to(device)
-        self.optimizer = make_optimizer(
-            self.segmenter.parameters(), config.optimizer, config.optimizer.learning_rate
+        self.descent = Descent(
+            "segmenter",
+            self.segmenter.parameters(),
+            config.optimizer,
+            config.optimizer.learning_rate,
+            synchronize,
         )
 
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+    def train_step(self, parts: Sequence[Batch]) -> dict[str, Tensor]:
         """One update; loss/focal."""
         self.segmenter.train()
-        example = crop_and_flip(batch, self.mirror, self.config.jitter)
-        with autocast(self.mirror.device, self.config.precision):
-            logits = self.segmenter(example["image"]).float()
-        loss = focal_loss(logits, example["parsing"], self.config.focal_gamma)
-        update(
-            self.optimizer,
-            loss,
-            self.config.optimizer,
-            self.config.optimizer.learning_rate,
-            self.step,
-            self.synchronize,
-        )
+        terms = []
+        for part in parts:
+            example = crop_and_flip(part, self.mirror, self.config.jitter)
+            with autocast(self.mirror.device, self.config.precision):
+                logits = self.segmenter(example["image"]).float()
+            loss = focal_loss(logits, example["parsing"], self.config.focal_gamma)
+            self.descent.add(loss, 1 / len(parts))
+            terms.append({"loss/focal": loss})
+        taken = self.descent.step(self.step)
         self.step += 1
-        return {"loss/focal": loss.detach()}
+        return mean_terms(terms) | taken
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
@@ -84,14 +85,14 @@ class SegmentStage:
         return {
             "step": self.step,
             "segmenter": self.segmenter.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.descent.adam.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.step = state["step"]
         self.segmenter.load_state_dict(state["segmenter"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.descent.adam.load_state_dict(state["optimizer"])
 
     def weights(self) -> dict[str, State]:
         """The segmenter."""

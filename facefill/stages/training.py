@@ -1,6 +1,7 @@
-"""What every stage shares: optimizer, update, crops and flips, and the weighted sum of named losses."""
+"""What every stage shares: the descent of a loss, averaged weights, precision, and sums of named losses."""
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,37 +12,74 @@ from facefill.config import OptimizerConfig, Precision
 from facefill.stages import Synchronize
 
 
-def make_optimizer(
-    parameters: Iterable[nn.Parameter], config: OptimizerConfig, learning_rate: float
-) -> torch.optim.Adam:
-    """Adam as the paper sets it."""
-    return torch.optim.Adam(
-        list(parameters), learning_rate, (config.beta1, config.beta2), weight_decay=config.weight_decay
-    )
+class Descent:
+    """Adam as the paper sets it, down a loss that may come in parts (gradient accumulation).
 
-
-def update(
-    optimizer: torch.optim.Adam,
-    loss: Tensor,
-    config: OptimizerConfig,
-    learning_rate: float,
-    step: int,
-    synchronize: Synchronize,
-) -> None:
-    """One step of `optimizer` down `loss` with the learning rate that belongs to `step`.
-
-    The rate is a function of the step, so a continued run needs no scheduler state. Gradients outside the
-    optimizer's parameters are not computed.
+    The learning rate is a function of the step, so a continued run needs no scheduler state. `name` is that
+    of the reported `gradient/{name}` and `rate/{name}`.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
-    synchronize(parameters)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * config.decay ** (step // config.decay_every)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Iterable[nn.Parameter],
+        config: OptimizerConfig,
+        learning_rate: float,
+        synchronize: Synchronize,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.learning_rate = learning_rate
+        self.synchronize = synchronize
+        self.parameters = list(parameters)
+        self.adam = torch.optim.Adam(
+            self.parameters, learning_rate, (config.beta1, config.beta2), weight_decay=config.weight_decay
+        )
+
+    def add(self, loss: Tensor, share: float = 1.0) -> None:
+        """Add the gradient of share · loss. Gradients of other parameters are not computed."""
+        gradients = torch.autograd.grad(loss * share, self.parameters, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
+            elif gradient is not None:
+                parameter.grad += gradient
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One update with what was added; the gradient's norm (over all ranks) and the learning rate."""
+        norm = self.synchronize(self.parameters)
+        rate = self.learning_rate * self.config.decay ** (step // self.config.decay_every)
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        return {f"gradient/{self.name}": norm.detach(), f"rate/{self.name}": torch.tensor(rate)}
+
+
+class Averaged:
+    """Exponential moving average of a network's weights: a copy that answers instead of it.
+
+    After update t it moves by 1 - min(decay, (1 + t) / (10 + t)) towards the network, so that early weights
+    are forgotten soon. Buffers are those of the network. A decay of 0 is the network itself.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.network = frozen(copy.deepcopy(network))
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after update `step` (0, 1, …)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for parameter, other in zip(self.network.parameters(), network.parameters(), strict=True):
+            parameter.lerp_(other, 1 - decay)
+        for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+def mean_terms(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of each name over the parts of a batch, detached."""
+    return {name: torch.stack([part[name].detach() for part in parts]).mean() for name in parts[0]}
 
 
 def weighted_sum(losses: dict[str, Tensor], weights: Any) -> Tensor:

@@ -42,7 +42,7 @@ encoder = Encoder(0.125)
 config = InpaintConfig(width=0.125, discriminator_width=0.125, encoder_width=0.125)
 assets = Assets(model, atlas, {"encoder": encoder.state_dict()})
 stage = build_stage("inpaint", config, assets, torch.device("cpu"))
-print({name: float(value) for name, value in stage.train_step(batch).items()})
+print({name: float(value) for name, value in stage.train_step([batch]).items()})
 image, hole = batch["image"][:1, :, 16:240, 16:240], torch.zeros(1, 1, 224, 224)
 hole[..., 100:140, 90:150] = 1
 with torch.no_grad():

@@ -25,13 +25,16 @@ class ToyStage:
         self.network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).to(device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.settings.get("learning_rate", 1e-2))
 
-    def train_step(self, batch):
+    def train_step(self, parts):
         disturb(self.settings, self.step)
         time.sleep(self.settings.get("pause", 0.0))
-        hidden = nn.functional.dropout(batch["x"], 0.2)  # a stage may draw from torch's generator
-        loss = (self.network(hidden)[:, 0] - batch["y"]).square().mean()
         self.optimizer.zero_grad()
-        loss.backward()
+        losses = []
+        for part in parts:
+            hidden = nn.functional.dropout(part["x"], 0.2)  # a stage may draw from torch's generator
+            losses.append((self.network(hidden)[:, 0] - part["y"]).square().mean() / len(parts))
+            losses[-1].backward()
+        loss = torch.stack(losses).sum()
         self.synchronize(self.network.parameters())
         self.optimizer.step()
         self.step += 1

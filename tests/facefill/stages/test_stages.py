@@ -1,5 +1,6 @@
 """Every stage: it learns, it continues exactly, and it publishes what its children need."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -9,14 +10,17 @@ from facefill.config import (
     InpaintConfig,
     MorphableConfig,
     OptimizerConfig,
+    Precision,
     SegmentConfig,
     StageConfig,
     finetune_weights,
 )
 from facefill.networks.albedo_decoder import AlbedoDecoder
 from facefill.networks.encoder import Encoder
-from facefill.stages import Assets, Stage, build_stage
+from facefill.samples import split_batch
+from facefill.stages import Assets, Stage, alone, build_stage
 from facefill.stages.inpaint import InpaintStage
+from facefill.stages.training import Averaged
 from tests.support.faces import make_batch, model_and_atlas
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3)
@@ -31,20 +35,31 @@ CASES: dict[str, StageConfig] = {
 }
 
 
-def make_stage(name: str, seed: int = 0) -> Stage:
+def make_stage(
+    name: str, seed: int = 0, keep: list[torch.Tensor] | None = None, precision: Precision = "float32"
+) -> Stage:
+    """keep: gets a copy of every gradient that an update is made with."""
     model, atlas = model_and_atlas()
     torch.manual_seed(7)
     parents = {"encoder": Encoder(WIDTH).state_dict(), "albedo_decoder": AlbedoDecoder(WIDTH).state_dict()}
     torch.manual_seed(seed)
     chosen = {} if name in ("morphable", "segment") else parents
-    return build_stage(name, CASES[name], Assets(model, atlas, chosen), torch.device("cpu"))
+
+    def synchronize(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+        parameters = list(parameters)
+        if keep is not None:
+            keep.extend(p.grad.clone() for p in parameters)
+        return alone(parameters)
+
+    config = replace(CASES[name], precision=precision)
+    return build_stage(name, config, Assets(model, atlas, chosen), torch.device("cpu"), synchronize)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_few_steps_on_one_batch_lower_its_losses(name: str) -> None:
     stage = make_stage(name)
     batch = make_batch(2)
-    history = [stage.train_step(batch) for _ in range(9)]
+    history = [stage.train_step([batch]) for _ in range(9)]
     assert stage.step == 9
     key = {"segment": "loss/focal", "inpaint": "loss/albedo", "morphable": "loss/shape"}.get(
         name, "loss/landmarks"
@@ -61,15 +76,15 @@ def test_continuing_from_the_state_is_the_same_to_the_bit(name: str) -> None:
     batches = [make_batch(1, seed) for seed in range(4)]
     straight = make_stage(name)
     for batch in batches:
-        straight.train_step(batch)
+        straight.train_step([batch])
 
     first = make_stage(name)
     for batch in batches[:2]:
-        first.train_step(batch)
+        first.train_step([batch])
     continued = make_stage(name, seed=99)
     continued.load_state_dict(first.state_dict())
     for batch in batches[2:]:
-        continued.train_step(batch)
+        continued.train_step([batch])
 
     for network, state in straight.weights().items():
         for key, value in state.items():
@@ -91,7 +106,7 @@ def test_the_discriminator_learns_every_other_step_and_the_encoder_never() -> No
     encoder = {key: value.clone() for key, value in stage.encoder.state_dict().items()}
     for step in range(4):
         before = stage.weights()
-        names = set(stage.train_step(make_batch(1, step)))
+        names = set(stage.train_step([make_batch(1, step)]))
         after = stage.weights()
         moved = {n: any(not torch.equal(before[n][k], after[n][k]) for k in before[n]) for n in before}
         assert moved == {"inpainter": True, "discriminator": step % 2 == 0}
@@ -102,8 +117,9 @@ def test_the_discriminator_learns_every_other_step_and_the_encoder_never() -> No
 
 def test_a_zero_weight_skips_the_term() -> None:
     stage = make_stage("morphable_finetune")
-    terms = stage.train_step(make_batch(1))
-    assert set(terms) == {"loss/landmarks", "loss/reconstruction", "loss/symmetry", "loss/constancy"}
+    terms = stage.train_step([make_batch(1)])
+    losses = {name for name in terms if name.startswith("loss/")}
+    assert losses == {"loss/landmarks", "loss/reconstruction", "loss/symmetry", "loss/constancy"}
 
 
 @pytest.mark.parametrize("name", ["morphable", "segment", "inpaint"])
@@ -111,20 +127,59 @@ def test_bfloat16_moves_the_weights_the_same_way(name: str) -> None:
     """The updates of one plain gradient step agree in direction with those of float32."""
     moved = {}
     for precision in ("float32", "bfloat16"):
-        config = replace(CASES[name], precision=precision)
-        model, atlas = model_and_atlas()
-        torch.manual_seed(7)
-        parents = {"encoder": Encoder(WIDTH).state_dict()} if name == "inpaint" else {}
-        torch.manual_seed(1)
         gradients: list[torch.Tensor] = []
-        stage = build_stage(
-            name,
-            config,
-            Assets(model, atlas, parents),
-            torch.device("cpu"),
-            lambda parameters, into=gradients: into.extend(p.grad.clone().flatten() for p in parameters),
-        )
-        stage.train_step(make_batch(2))
-        moved[precision] = torch.cat(gradients)
+        make_stage(name, keep=gradients, precision=precision).train_step([make_batch(2)])
+        moved[precision] = torch.cat([gradient.flatten() for gradient in gradients])
     likeness = torch.nn.functional.cosine_similarity(moved["float32"], moved["bfloat16"], dim=0)
     assert float(likeness) > 0.95
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_batch_in_two_parts_moves_the_weights_as_the_whole_does(name: str) -> None:
+    """Where every sample weighs the same: two equal halves, so each half's means are the whole's."""
+    gradients: dict[int, list[torch.Tensor]] = {}
+    for count in (1, 2):
+        half = make_batch(1)
+        whole = {key: value * 2 if key == "key" else torch.cat([value, value]) for key, value in half.items()}
+        gradients[count] = []
+        stage = make_stage(name, keep=gradients[count])
+        terms = stage.train_step(split_batch(whole, count))
+        assert all(value.isfinite() for value in terms.values())
+    one, two = (torch.cat([gradient.flatten() for gradient in gradients[count]]) for count in (1, 2))
+    assert float((one - two).norm() / one.norm()) < 0.02  # each part moves the spectral norm's estimate
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_tells_gradients_and_learning_rates(name: str) -> None:
+    stage = make_stage(name)
+    terms = stage.train_step([make_batch(1)])
+    network = {"segment": "segmenter", "inpaint": "inpainter"}.get(name, "encoder")
+    assert float(terms[f"gradient/{network}"]) > 0
+    assert float(terms[f"rate/{network}"]) == pytest.approx(OPTIMIZER.learning_rate)
+
+
+def test_published_weights_are_the_moving_average() -> None:
+    stage = make_stage("inpaint")
+    assert isinstance(stage, InpaintStage)
+    expected = [parameter.detach().clone() for parameter in stage.inpainter.parameters()]
+    for step in range(3):
+        stage.train_step([make_batch(1, step)])
+        decay = (1 + step) / (10 + step)  # the configured 0.999 is far above these
+        expected = [
+            decay * mean + (1 - decay) * parameter.detach()
+            for mean, parameter in zip(expected, stage.inpainter.parameters(), strict=True)
+        ]
+    names = [name for name, _ in stage.inpainter.named_parameters()]
+    published = stage.weights()["inpainter"]
+    for name, mean in zip(names, expected, strict=True):
+        assert torch.allclose(published[name], mean, atol=1e-6)
+    assert any(not torch.equal(published[name], stage.inpainter.state_dict()[name]) for name in names)
+
+
+def test_an_averaging_of_zero_publishes_the_last_weights() -> None:
+    network = torch.nn.Linear(3, 2)
+    averaged = Averaged(network, 0.0)
+    with torch.no_grad():
+        network.weight.add_(1)
+    averaged.follow(network, 5)
+    assert torch.equal(averaged.network.weight, network.weight)
