@@ -1,14 +1,13 @@
 """From a job's plain data to a stage and its loader: the meeting point of the method and the runner."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from facefill.config import InpaintConfig, MorphableConfig, SegmentConfig, StageConfig
 from facefill.geometry.uv_atlas import build_atlas
-from facefill.stages import Assets, Batch, Stage, State, build_stage
+from facefill.stages import Assets, Batch, Stage, State, Synchronize, build_stage
 from facefill.stages.inpaint import InpaintStage
 from facefill.stages.morphable import MorphableStage
 from facefill.stages.segment import SegmentStage
@@ -32,9 +31,7 @@ FIELDS_OF = {
 }
 
 
-def build(
-    job: TrainJob, device: torch.device, synchronize: Callable[[Iterable[nn.Parameter]], None]
-) -> Stage:
+def build(job: TrainJob, device: torch.device, synchronize: Synchronize) -> Stage:
     """The job's stage with initial weights drawn from its seed, on top of its parents' published networks."""
     from pydantic import TypeAdapter
 
