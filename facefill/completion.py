@@ -111,11 +111,20 @@ def blend(image: Tensor, hole: Tensor, rendered: Tensor, covered: Tensor) -> Ten
     return torch.where(missed > 0, fill_hidden(pasted, 1 - missed), pasted)
 
 
+def mean_albedo_of(model: MorphableModel) -> Inpainter:
+    """An inpainter that knows nothing but the mean albedo: what the learned one is measured against."""
+
+    def answer(albedo: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        return model.mean_albedo.to(albedo).expand_as(albedo), torch.zeros_like(known)
+
+    return answer
+
+
 def complete(
     image: Tensor,
     hole: Tensor,
     encoder: nn.Module,
-    inpainter: nn.Module,
+    inpainter: Inpainter,
     model: MorphableModel,
     atlas: UVAtlas,
     iterations: int = ITERATIONS,

@@ -32,7 +32,8 @@ from facefill.stages import Batch
 from pipelines.contact_sheet import Shown, tiles_of
 
 MEAN, MIRROR, TELEA, OURS, OURS_ONCE = "mean colour", "mirror", "Telea", "ours", "ours, iteration 1"
-METHODS = (MEAN, MIRROR, TELEA, OURS_ONCE, OURS)
+MEAN_ALBEDO = "mean albedo"  # the model's mean skin in our geometry, light and blend: ours without inpainter
+METHODS = (MEAN, MEAN_ALBEDO, MIRROR, TELEA, OURS_ONCE, OURS)
 METRICS = ("psnr", "ssim", "lpips")
 REGIONS = ("image", "face", "hole")
 SHOWN_PER_BUCKET = 2
@@ -86,27 +87,31 @@ def subjects_of(batch: Batch, model: MorphableModel, atlas: UVAtlas) -> list[Sub
 def evaluate(
     subjects: Iterable[Subject],
     complete: Complete,
+    mean_albedo: Complete,
     seed: int,
     lpips: Lpips | None,
     tell: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Complete and measure every subject; `complete` is ours, a result per iteration; `tell` hears the count.
+    """Complete and measure every subject; `tell` hears the count.
 
-    A picture whose face is too small for a hole is skipped with the reason. lpips None: empty columns.
+    complete: ours, a result per iteration. mean_albedo: the same with the model's mean albedo, one result. A
+    picture whose face is too small for a hole is skipped with the reason. lpips None: empty columns.
     """
     result = Evaluation()
     num_shown = [0] * NUM_BUCKETS
     worst: list[tuple[float, Shown]] = []
     trials = drawn_trials(subjects, seed, result.skipped)
     while chunk := list(islice(trials, AT_ONCE)):
+        images = torch.stack([trial.subject.image for trial in chunk])
+        holes = torch.stack([trial.hole for trial in chunk])
         started = time.perf_counter()
-        completions = complete(
-            torch.stack([trial.subject.image for trial in chunk]),
-            torch.stack([trial.hole for trial in chunk]),
-        )
-        seconds = (time.perf_counter() - started) / len(chunk)
+        [unlearned] = mean_albedo(images, holes)
+        after_mean = time.perf_counter()
+        completions = complete(images, holes)
+        seconds = (after_mean - started) / len(chunk), (time.perf_counter() - after_mean) / len(chunk)
         for number, trial in enumerate(chunk):
-            fills, times = filled(trial, [completion.image[number] for completion in completions], seconds)
+            ours = [completion.image[number] for completion in completions]
+            fills, times = filled(trial, unlearned.image[number], ours, seconds)
             rows = measured(trial, fills, times, lpips)
             result.rows.extend(rows)
             hole_psnr = {row["method"]: row["psnr_hole"] for row in rows}
@@ -139,23 +144,29 @@ def drawn_trials(subjects: Iterable[Subject], seed: int, skipped: list[tuple[str
         yield Trial(subject, position, bucket_of(ratio), ratio, drawn)
 
 
-def filled(trial: Trial, ours: list[Tensor], seconds: float) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """The picture as each method completes it, rounded to 8 bits, and how long each took."""
+def filled(
+    trial: Trial, mean_albedo: Tensor, ours: list[Tensor], seconds: tuple[float, float]
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The picture as each method completes it, rounded to 8 bits, and how long each took; `seconds` of the
+    mean albedo and of all iterations of ours.
+    """
     subject, hole = trial.subject, trial.hole
     face = subject.face.to(hole)
     started = time.perf_counter()
     fills = {MEAN: mean_fill(subject.image, hole, face)}
+    fills[MEAN_ALBEDO] = mean_albedo
     after_mean = time.perf_counter()
     fills[MIRROR] = mirror_fill(subject.image, hole, face, subject.landmarks)
     after_mirror = time.perf_counter()
     fills[TELEA] = telea_fill(subject.image, hole, face)
     after_telea = time.perf_counter()
-    times = {MEAN: after_mean - started, MIRROR: after_mirror - after_mean, TELEA: after_telea - after_mirror}
+    times = {MEAN: after_mean - started, MEAN_ALBEDO: seconds[0]}
+    times |= {MIRROR: after_mirror - after_mean, TELEA: after_telea - after_mirror}
     if len(ours) > 1:
         fills[OURS_ONCE] = ours[0]
-        times[OURS_ONCE] = seconds / len(ours)
+        times[OURS_ONCE] = seconds[1] / len(ours)
     fills[OURS] = ours[-1]
-    times[OURS] = seconds
+    times[OURS] = seconds[1]
     return {method: in_8_bits(fill) for method, fill in fills.items()}, times
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from facefill.completion import complete
+from facefill.completion import complete, mean_albedo_of
 from facefill.errors import UserError
 from facefill.metrics.perceptual import load_lpips
 from facefill.weights import FaceCompleter, load_completer
@@ -83,15 +83,11 @@ def measure(config: RunConfig, completer: FaceCompleter, lpips: Any, progress: P
     def tell(done: int) -> None:
         progress.update("evaluate", done, total)
 
-    ours = partial(
-        complete,
-        encoder=completer.encoder,
-        inpainter=completer.inpainter,
-        model=completer.model,
-        atlas=completer.atlas,
-    )
+    with_geometry = partial(complete, encoder=completer.encoder, model=completer.model, atlas=completer.atlas)
+    ours = partial(with_geometry, inpainter=completer.inpainter)
+    mean_albedo = partial(with_geometry, inpainter=mean_albedo_of(completer.model), iterations=1)
     with torch.no_grad():
-        result = evaluate(islice(subjects, total), ours, config.seed, lpips, tell)
+        result = evaluate(islice(subjects, total), ours, mean_albedo, config.seed, lpips, tell)
     progress.finish("evaluate")
     return result
 
@@ -155,4 +151,4 @@ def track(config: RunConfig, result: Evaluation, folder: str, inputs: str) -> No
                 values = {f"metric/{name}": row[name] for name in columns if row[name] is not None}
                 run.log_metrics(0, values, 0.0)
         for name in ("report.html", "summary.json", "metrics.parquet"):
-            run.log_bytes(storage.read_bytes(storage.join(folder, name)), name)
+            run.log_file(storage.join(folder, name), name)

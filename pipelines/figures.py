@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 COLOURS = {
     "mean colour": "#9aa0a6",
+    "mean albedo": "#b48ead",
     "mirror": "#d98c3f",
     "Telea": "#3f9c74",
     "ours, iteration 1": "#8fb3ee",

@@ -2,7 +2,7 @@
 
 import torch
 
-from facefill.completion import blend, complete, factorize, hide, inpaint
+from facefill.completion import blend, complete, factorize, hide, inpaint, mean_albedo_of
 from facefill.geometry.reconstruction import fit_from_vector
 from facefill.metrics.image import psnr
 from facefill.networks.encoder import Encoder
@@ -52,7 +52,7 @@ def test_with_the_true_albedo_and_fit_the_hole_is_filled_with_the_truth() -> Non
     batch = make_batch(2)
     image, fit, hole = batch["image"], fit_from_vector(batch["fit"]), hole_of(2, 256)
     factors = factorize(hide(image, hole), hole, fit, model, atlas)
-    completion = inpaint(image, hole, factors, fit, KnowsTheAlbedo(model.mean_albedo[None]), model)
+    completion = inpaint(image, hole, factors, fit, mean_albedo_of(model), model)
     assert float(psnr(completion.image, image, hole).min()) > 40
     assert bool((factors.known <= factors.visible).all())
     assert float(factors.known.sum()) < float(factors.visible.sum())

@@ -17,6 +17,7 @@ import yaml
 
 from pipelines import storage
 from pipelines.cli import main
+from pipelines.evaluate import METHODS
 from pipelines.manifest import load_manifest
 from pipelines.tables import read_table
 from tests.support.s3_server import free_ports
@@ -45,7 +46,7 @@ def test_every_arrow_leaves_what_the_next_one_needs(finished: Path) -> None:
         assert card["stage"] == stage and card["networks"]
     assert len(read_table(str(finished / "sweep" / "table.parquet"))) == 2
     rows = read_table(str(finished / "evaluation" / "metrics.parquet"))
-    assert {row["method"] for row in rows} == {"mean colour", "mirror", "Telea", "ours", "ours, iteration 1"}
+    assert {row["method"] for row in rows} == set(METHODS)
     report = (finished / "evaluation" / "report.html").read_text()
     assert report.count("data:image/") > 4
     assert "http://" not in report.replace("http://www.w3.org", "")
