@@ -71,6 +71,10 @@ INSPECT = Verb(
     "say what a shard set holds and draw a sheet of its samples",
     "facefill inspect runs/demo/uv/celeba --sheet celeba.jpg",
 )
+TRACK = Verb(
+    "bring the tracker (MLflow) up to date with everything that a run's folder holds; nothing arrives twice",
+    "facefill track runs/demo http://mlflow.example:5000",
+)
 COMPLETE = Verb(
     "complete a photograph under a mask",
     "facefill complete photo.jpg --mask mask.png --landmarks points.txt",
@@ -106,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_config_arguments(add(kind, verb, " (one arrow of `run`)"))
     add_verify_arguments(add("verify", VERIFY))
     add_inspect_arguments(add("inspect", INSPECT))
+    add_track_arguments(add("track", TRACK))
     add_photo_arguments(add("complete", COMPLETE))
     add_photo_arguments(add("views", VIEWS))
     add_model_arguments(add("models", MODELS))
@@ -140,6 +145,12 @@ def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample", default="", metavar="KEY", help="tell everything about this sample")
     parser.add_argument("--sheet", metavar="FILE", help="write pictures of samples to this .jpg or .png")
     parser.add_argument("--count", type=int, default=16, help="samples on the sheet (default: %(default)s)")
+
+
+def add_track_arguments(parser: argparse.ArgumentParser) -> None:
+    """FOLDER [ADDRESS]."""
+    parser.add_argument("folder", help="a run's output, or the folder of a stage in it; any URL")
+    parser.add_argument("address", nargs="?", default="", help="tracker (default: the one each run goes to)")
 
 
 def add_photo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -198,6 +209,11 @@ def main(arguments: list[str] | None = None) -> int:
             from pipelines import shard_verbs
 
             (shard_verbs.verify_files if options.verb == "verify" else shard_verbs.inspect_files)(options)
+        elif options.verb == "track":
+            from pipelines.tracking import track
+
+            for line in track(options.folder, options.address):
+                print(line, flush=True)
         elif options.verb == "models":
             from pipelines.models import show_models
 

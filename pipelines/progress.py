@@ -19,6 +19,7 @@ REDRAW_S = 0.1
 PLAIN_LINE_S = 5.0
 RATE_WINDOW_S = 30.0
 BAR_WIDTH = 16
+HIGH_DATA_WAIT = 0.05  # of a training step
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,14 @@ def clock(seconds: float) -> str:
 
 
 def brief(values: Mapping[str, float], most: int = 4) -> str:
-    """A few metrics for a progress line: `albedo 0.123  symmetry 0.041`; times are left out."""
+    """A few metrics for a progress line: `56 images/s  albedo 0.123  symmetry 0.041`.
+
+    The share of time that waits for data is told where it is high; times, norms and rates are left out.
+    """
+    parts = []
+    if "speed/images_per_s" in values:
+        parts.append(f"{values['speed/images_per_s']:.3g} images/s")
+    if (waits := values.get("speed/data_wait_share", 0.0)) >= HIGH_DATA_WAIT:
+        parts.append(f"waits for data {waits:.0%}")
     shown = [(name, value) for name, value in sorted(values.items()) if name.startswith(("loss/", "metric/"))]
-    return "  ".join(f"{name.split('/', 1)[1]} {value:.4g}" for name, value in shown[:most])
+    return "  ".join([*parts, *(f"{name.split('/', 1)[1]} {value:.4g}" for name, value in shown[:most])])

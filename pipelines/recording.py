@@ -3,6 +3,8 @@
 import json
 import math
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +42,11 @@ class MetricsFile:
         if time.monotonic() - self._written > WRITE_EVERY_S:
             self.write()
 
+    def write_if_any(self) -> None:
+        """Everything that was told is in the file."""
+        if self.lines:
+            self.write()
+
     def write(self) -> None:
         """Bring the file up to date."""
         storage.write_text(self.url, "".join(json.dumps(line) + "\n" for line in self.lines))
@@ -55,13 +62,19 @@ def read_metrics(url: str) -> list[dict[str, Any]]:
 
 
 class Recorder:
-    """Turns the events of one run into its record. Call it with each event, `close` it at the end."""
+    """Turns the events of one run into its record. Call it with each event, `close` it at the end.
 
-    def __init__(self, folder: str, progress: Progress, tracked: "TrackedRun | None" = None) -> None:
+    batch_size: samples of a step on all workers together.
+    """
+
+    def __init__(
+        self, folder: str, progress: Progress, batch_size: int, tracked: "TrackedRun | None" = None
+    ) -> None:
         self.folder = folder
         self.progress = progress
+        self.batch_size = batch_size
         self.tracked = tracked
-        self.metrics = MetricsFile(storage.join(folder, "metrics.jsonl"))
+        self.metrics = tracked.metrics if tracked else MetricsFile(storage.join(folder, "metrics.jsonl"))
         self.last: Event | None = None
         self.checkpoint_step = 0
         self.restarts = -1
@@ -80,23 +93,35 @@ class Recorder:
         elif event.kind == "note":
             self.progress.say(event.text)
         elif event.kind in ("metrics", "evaluation"):
-            self.metrics.add(event)
-            self.progress.update(event.label, event.step, event.total, brief(event.values))
+            values = event.values | speed(event.values, self.batch_size)
+            self.metrics.add(replace(event, values=values))
+            self.progress.update(event.label, event.step, event.total, brief(values))
             if self.tracked:
-                self.tracked.log_metrics(event.step, event.values, event.time)
+                self.tracked.wake()
         elif event.kind == "picture" and event.picture is not None:
             picture = encode_picture(event.picture)
-            storage.write_bytes(storage.join(self.folder, "pictures", f"{event.step:07d}.jpg"), picture)
+            path = f"pictures/{event.step:07d}.jpg"
+            storage.write_bytes(storage.join(self.folder, path), picture)
             if self.tracked:
-                self.tracked.log_bytes(picture, f"pictures/{event.step:07d}.jpg")
+                self.tracked.log_file(storage.join(self.folder, path), path)
         elif event.kind == "checkpoint":
             self.checkpoint_step = event.step
             self.metrics.write()  # a stage that is done has its whole record
 
     def close(self) -> None:
         """Everything that was told is in the file."""
-        if self.metrics.lines:
-            self.metrics.write()
+        self.metrics.write_if_any()
+
+
+def speed(values: Mapping[str, float], batch_size: int) -> dict[str, float]:
+    """`speed/images_per_s` and `speed/data_wait_share` (0 to 1), where the values have a step's times."""
+    step = values.get("time/step", 0.0)
+    if step <= 0:
+        return {}
+    found = {"speed/images_per_s": batch_size / step}
+    if "time/data" in values:
+        found["speed/data_wait_share"] = values["time/data"] / step
+    return found
 
 
 def encode_picture(picture: np.ndarray) -> bytes:

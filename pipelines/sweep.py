@@ -71,8 +71,7 @@ def run_sweep(
         storage.join(folder, f"mlflow_run-{digest_of([job.digest, vars(plan)])[:8]}.json"),
     )
     with ended(tracked):
-        parent = tracked.run_id if tracked else ""
-        children = replace(tracking, parent=parent) if tracking and parent else None
+        children = replace(tracking, parent=tracked.url) if tracking and tracked else None
         record = SweepRecord(jobs, points, progress, children)
         try:
             train_trials(jobs, plan, storage.join(folder, "ray"), record)
@@ -82,7 +81,7 @@ def run_sweep(
         best = write_results(folder, rows, points, plan.metric, plan.mode, job.stage)
         for name in ("table.md", "best.yaml"):
             if tracked:
-                tracked.log_bytes(storage.read_bytes(storage.join(folder, name)), name)
+                tracked.log_file(storage.join(folder, name), name)
     return SweepResult(rows, best, folder)
 
 

@@ -76,7 +76,7 @@ class SweepRecord:
             tags = tracking.tags | {f"point.{name}": str(value) for name, value in point.items()}
             tracking = replace(tracking, name=f"trial-{number:03d}", tags=tags)
         tracked = open_run(tracking, f"3dfacefill/{job.stage}", job.config, memory_of(job))
-        return Recorder(job.folder, self.progress, tracked)
+        return Recorder(job.folder, self.progress, job.batch_size, tracked)
 
     def _end(self, number: int, status: str) -> None:
         recorder = self._running.pop(number, None)

@@ -1,135 +1,172 @@
-"""Experiment tracking with MLflow; the only file that imports it, and only the driver does (2 to 4 s).
+"""Experiment tracking: a run is written down in its folder, and a thread copies it to the tracker (MLflow).
 
-Runs are addressed by their id, never through MLflow's global state. A tracker that fails stops nothing: the
-metrics are in metrics.jsonl anyway, one warning says so, and the run goes on untracked.
+A tracker that is away stops nothing and loses nothing. What it has not got is in the run's folder
+(`tracked_record`) and is sent when it answers again: during the run, at its end, when the run goes on, before
+and after every `facefill run` of that output, and by `facefill track FOLDER`. No metric arrives twice.
 """
 
 import contextlib
-import json
 import logging
 import os
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facefill.errors import UserError
 from pipelines import storage
+from pipelines.progress import Event
+from pipelines.recording import MetricsFile
+from pipelines.tracked_record import (
+    FAILED,
+    FINISHED,
+    KILLED,
+    RUNNING,
+    RecordFile,
+    RunRecord,
+    read_record,
+    records_in,
+)
 
 log = logging.getLogger(__name__)
 
-LONGEST_VALUE = 500  # MLflow refuses longer parameters
-FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
-
-
-class TrackedRun:
-    """One run at the tracker. Every method may be called whether or not the tracker answers."""
-
-    def __init__(self, client: Any, run_id: str, logged: Mapping[str, int]) -> None:
-        self.run_id = run_id
-        self._client = client
-        self._logged = dict(logged)  # last step of each metric that the tracker has
-
-    def log_metrics(self, step: int, values: Mapping[str, float], when: float) -> None:
-        """Metrics of one step; what the tracker has already (from before a restart) is left out."""
-        from mlflow.entities import Metric
-
-        fresh = {name: value for name, value in values.items() if step > self._logged.get(name, -1)}
-        metrics = [Metric(name, value, int(when * 1000), step) for name, value in fresh.items()]
-        if self._try(lambda: self._client.log_batch(self.run_id, metrics=metrics)):
-            self._logged |= dict.fromkeys(fresh, step)
-
-    def log_bytes(self, content: bytes, path: str) -> None:
-        """A file among the run's artifacts, e.g. path "pictures/0000200.jpg"."""
-        with tempfile.TemporaryDirectory() as scratch:
-            folder, _, name = path.rpartition("/")
-            file = Path(scratch) / name
-            file.write_bytes(content)
-            self.log_file(file, folder)
-
-    def log_file(self, file: Path, folder: str = "") -> None:
-        """A local file, or a folder's content, put into a folder of the run's artifacts."""
-        if file.is_dir():
-            self._try(lambda: self._client.log_artifacts(self.run_id, str(file), folder or None))
-        else:
-            self._try(lambda: self._client.log_artifact(self.run_id, str(file), folder or None))
-
-    def set_tag(self, name: str, value: str) -> None:
-        """One tag."""
-        self._try(lambda: self._client.set_tag(self.run_id, name, value))
-
-    def end(self, status: str) -> None:
-        """FINISHED, FAILED or KILLED."""
-        self._try(lambda: self._client.set_terminated(self.run_id, status))
-
-    def _try(self, action: Callable[[], Any]) -> bool:
-        if self._client is None:
-            return False
-        try:
-            action()
-        except Exception as error:
-            self._client = None
-            _warn(error)
-            return False
-        return True
-
-
-def tracking_address(setting: str, output: str) -> str:
-    """Where runs go: the setting, MLFLOW_TRACKING_URI, mlflow.db in a local output, or "" for nowhere."""
-    address = setting or os.environ.get("MLFLOW_TRACKING_URI", "")
-    path = storage.local_path(output)
-    if not address and path is not None:
-        path.mkdir(parents=True, exist_ok=True)
-        address = f"sqlite:///{path.absolute()}/mlflow.db"
-    return address
+SEND_EVERY_S = 2.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between attempts while the tracker is away
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """Where and how runs are tracked: an address as `tracking_address` gives it, the run's name and its tags.
+    """Where and how runs are tracked: an address as `tracking_address` gives it ("": written down only), the
+    run's name and its tags.
 
-    parent: id of the run that this one is shown under.
+    parent: URL of the record of the run that this one is shown under. links: tag -> (URL of a record, fact),
+    see `RunRecord`. datasets: name -> {"digest", "source"}.
     """
 
     address: str
     name: str
     tags: dict[str, str] = field(default_factory=dict)
     parent: str = ""
+    links: dict[str, tuple[str, str]] = field(default_factory=dict)
+    datasets: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+class TrackedRun:
+    """One run that is being tracked; no method waits for the tracker but `end`."""
+
+    def __init__(self, file: RecordFile) -> None:
+        self.file = file
+        self.metrics = MetricsFile(file.metrics)
+        self._courier = Courier(file, self.metrics) if file.record.address else None
+
+    @property
+    def url(self) -> str:
+        """Where the run's record is."""
+        return self.file.url
+
+    def log_metrics(self, step: int, values: Mapping[str, float], when: float) -> None:
+        """Metrics of one step, for runs without a Recorder; those of a later call replace them."""
+        self.metrics.begin_at(step - 1)
+        self.metrics.add(Event("", "metrics", step, step, dict(values), time=when))
+        self.metrics.write()
+        self.wake()
+
+    def log_file(self, url: str, path: str) -> None:
+        """A file of the run's folder among the artifacts, e.g. path "pictures/0000200.jpg"."""
+        self.file.add_file(path, url)
+        self.wake()
+
+    def log_model(self, model: Mapping[str, Any]) -> None:
+        """What the run has made, to be registered: see `registered_model.model_to_register`."""
+        self.file.add_model(dict(model))
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something new to send."""
+        if self._courier is not None:
+            self._courier.wake()
+
+    def end(self, status: str) -> None:
+        """FINISHED, FAILED or KILLED. Returns when the tracker has everything, or fails once more."""
+        self.metrics.write_if_any()
+        self.file.end(status, time.time())
+        if self._courier is not None:
+            self._courier.finish()
+
+
+class Courier:
+    """The thread that copies one run to its tracker, patiently."""
+
+    def __init__(self, file: RecordFile, metrics: MetricsFile) -> None:
+        from pipelines.tracker import Delivery
+
+        self._file, self._metrics = file, metrics
+        self._deliver = Delivery(file.record.address, file)
+        self._new, self._ending = threading.Event(), threading.Event()
+        self._new.set()
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something new."""
+        self._new.set()
+
+    def finish(self) -> None:
+        """Try once more and wait for the outcome."""
+        self._ending.set()
+        self._new.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        pause = 0.0
+        while True:
+            self._new.wait()
+            self._new.clear()
+            last = self._ending.is_set()
+            try:
+                self._deliver(list(self._metrics.lines))
+                if pause:
+                    log.warning("the tracker answers again; it has now what it missed")
+                pause = 0.0
+            except Exception as error:
+                if not pause:
+                    log.warning(
+                        "the tracker does not answer (%s); what it misses waits in %s",
+                        reason_of(error),
+                        self._file.folder,
+                    )
+                pause = min(2 * pause, LONGEST_PAUSE_S) or FIRST_PAUSE_S
+                self._new.set()
+            if last:
+                if pause:
+                    log.warning("to send it later: facefill track %s", self._file.folder)
+                return
+            self._ending.wait(pause or SEND_EVERY_S)
 
 
 def open_run(
     tracking: Tracking | None, experiment: str, config: Mapping[str, Any], memory: str
 ) -> TrackedRun | None:
-    """Start a run, or go on with the one whose id the file at URL `memory` holds.
+    """Start a run, or go on with the one that the record at URL `memory` describes.
 
-    config: nested plain data, logged as dotted parameters and whole as config.json. None if nothing is to be
-    tracked or the tracker does not answer.
+    config: nested plain data, logged as dotted parameters and whole as config.json. memory: its name begins
+    with "mlflow_run" and ends with ".json". None if nothing is to be tracked.
     """
-    if tracking is None or not tracking.address:
+    if tracking is None:
         return None
-    try:
-        client = _client(tracking.address)
-        known = _remembered(client, memory, tracking.address)
-        if known is not None:
-            return known
-        tags = tracking.tags | ({"mlflow.parentRunId": tracking.parent} if tracking.parent else {})
-        run = client.create_run(
-            _experiment(client, tracking.address, experiment),
-            run_name=tracking.name,
-            tags={"git.commit": git_commit()} | tags,
-        )
-        _log_parameters(client, run.info.run_id, config)
-        storage.write_text(memory, json.dumps({"address": tracking.address, "run_id": run.info.run_id}))
-        return TrackedRun(client, run.info.run_id, {})
-    except Exception as error:
-        _warn(error)
-        return None
-
-
-def remembered_run(memory: str) -> str:
-    """The id of the run that was opened with this memory, "" if there was none."""
-    return json.loads(storage.read_text(memory))["run_id"] if storage.exists(memory) else ""
+    file = read_record(memory)
+    if file is None:
+        record = RunRecord(experiment, tracking.name, dict(config), started=time.time())
+        file = RecordFile(memory, record)
+    links = tracking.links | ({"mlflow.parentRunId": (tracking.parent, "run_id")} if tracking.parent else {})
+    file.record.links = {tag: (file.relative(url), fact) for tag, (url, fact) in links.items()}
+    file.record.tags = {"git.commit": git_commit()} | tracking.tags
+    file.record.datasets = dict(tracking.datasets)
+    file.begin(tracking.address, dict(config))
+    return TrackedRun(file)
 
 
 @contextlib.contextmanager
@@ -147,15 +184,65 @@ def ended(run: TrackedRun | None) -> Iterator[None]:
             run.end(status)
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted paths: {"loss_weights": {"albedo": 1}} -> {"loss_weights.albedo": "1"}."""
-    flat: dict[str, str] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat
+def remembered_run(memory: str) -> str:
+    """The tracker's id of the run that was opened with this memory, "" while it has none."""
+    file = read_record(memory)
+    return file.arrived(file.record.address).run_id if file is not None else ""
+
+
+def send_what_is_missing(folder: str) -> None:
+    """Send what ended runs of an output still owe their tracker; one that is away is not waited for."""
+    away: set[str] = set()
+    for file in records_in(folder):
+        address = file.record.address
+        ended_run = file.record.status != RUNNING
+        if not address or address in away or not ended_run or file.arrived(address).complete:
+            continue
+        try:
+            deliver(file, address)
+        except Exception as error:
+            away.add(address)
+            log.warning("the tracker at %s does not answer (%s); %s waits", address, reason_of(error), folder)
+
+
+def track(folder: str, address: str = "") -> Iterator[str]:
+    """Bring a tracker up to date with every run in a folder that is not running now; a line for each.
+
+    address: of any tracker; that of each run unless given. Raises UserError when there is nothing to send, or
+    a tracker does not answer.
+    """
+    files = records_in(folder)
+    if not files:
+        raise UserError(f"{folder}: no tracked runs here; name a run's output, or a stage's folder in it")
+    for file in files:
+        to = address or file.record.address or os.environ.get("MLFLOW_TRACKING_URI", "")
+        if not to:
+            raise UserError(f"{file.url}: this run has no tracker; name one: facefill track {folder} ADDRESS")
+        try:
+            deliver(file, to)
+        except Exception as error:
+            raise UserError(
+                f"the tracker at {to} does not answer ({reason_of(error)}); what is missing stays in "
+                f"{folder}, give the same command again"
+            ) from error
+        yield f"{file.folder}: {file.record.name} is run {file.arrived(to).run_id} at {to}"
+
+
+def deliver(file: RecordFile, address: str) -> None:
+    """Send all that a tracker lacks of one run, now. Raises whatever the tracker's client raises."""
+    from pipelines.tracker import Delivery
+
+    Delivery(address, file)(MetricsFile(file.metrics).lines)
+
+
+def tracking_address(setting: str, output: str) -> str:
+    """Where runs go: the setting, MLFLOW_TRACKING_URI, mlflow.db in a local output, or "" for nowhere."""
+    address = setting or os.environ.get("MLFLOW_TRACKING_URI", "")
+    path = storage.local_path(output)
+    if not address and path is not None:
+        path.mkdir(parents=True, exist_ok=True)
+        address = f"sqlite:///{path.absolute()}/mlflow.db"
+    return address
 
 
 def git_commit() -> str:
@@ -173,59 +260,7 @@ def git_commit() -> str:
     return answers[0].stdout.strip() + ("+" if answers[1].stdout.strip() else "")
 
 
-def _client(address: str) -> Any:
-    # alembic tells of each of forty migrations when a new database is made
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    import mlflow
-
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    return mlflow.MlflowClient(address)
-
-
-def _experiment(client: Any, address: str, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    # beside the database, wherever the process runs; a server decides for itself
-    folder = Path(address.removeprefix("sqlite:///")).parent / "mlflow_artifacts"
-    return client.create_experiment(name, str(folder) if address.startswith("sqlite:///") else None)
-
-
-def _remembered(client: Any, memory: str, address: str) -> TrackedRun | None:
-    if not storage.exists(memory):
-        return None
-    known = json.loads(storage.read_text(memory))
-    if known["address"] != address:
-        return None
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = client.get_run(known["run_id"])
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None  # removed at the tracker
-    client.update_run(known["run_id"], status="RUNNING")
-    steps = {
-        name: max(point.step for point in client.get_metric_history(known["run_id"], name))
-        for name in run.data.metrics
-    }
-    return TrackedRun(client, known["run_id"], steps)
-
-
-def _log_parameters(client: Any, run_id: str, config: Mapping[str, Any]) -> None:
-    from mlflow.entities import Param
-
-    parameters = [Param(name, value[:LONGEST_VALUE]) for name, value in flatten(config).items()]
-    for first in range(0, len(parameters), 100):
-        client.log_batch(run_id, params=parameters[first : first + 100])
-    client.log_dict(run_id, dict(config), "config.json")
-
-
-def _warn(error: Exception) -> None:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    log.warning(
-        "the tracker does not answer (%s); training goes on, its metrics are in metrics.jsonl", reason[:200]
-    )
+def reason_of(error: Exception) -> str:
+    """The first line of an error's words, or its kind."""
+    words = str(error).strip().splitlines()
+    return words[0][:200] if words else type(error).__name__

@@ -23,6 +23,7 @@ from pipelines.board import Sink, board
 from pipelines.checkpoints import newest_checkpoint
 from pipelines.progress import Progress, brief
 from pipelines.recording import Recorder
+from pipelines.registered_model import model_to_register
 from pipelines.tracking import Tracking, ended, open_run
 from pipelines.train_job import StageResult, TrainJob, finished
 from pipelines.train_loop import run_loop
@@ -51,14 +52,14 @@ def train_stage(
     tracked = open_run(
         tracking, f"3dfacefill/{job.stage}", asdict(job), storage.join(job.folder, "mlflow_run.json")
     )
-    recorder = Recorder(job.folder, progress, tracked)
+    recorder = Recorder(job.folder, progress, job.batch_size, tracked)
     try:
         with ended(tracked):
             result = train_to_the_end(job, label, recorder)
             if tracked is not None:
-                card = storage.join(job.weights_folder, "card.json")
-                tracked.log_bytes(storage.read_bytes(card), "card.json")
-                tracked.set_tag("weights", job.weights_folder)
+                tracked.log_file(storage.join(job.weights_folder, "card.json"), "card.json")
+                if (model := model_to_register(job)) is not None:
+                    tracked.log_model(model)
     except KeyboardInterrupt:
         progress.drop(label)
         raise KeyboardInterrupt(

@@ -6,15 +6,18 @@ from dataclasses import replace
 import yaml
 
 from pipelines import storage
+from pipelines.checkpoints import read_card
 from pipelines.config import RunConfig, config_tree
 from pipelines.config_file import apply_override
+from pipelines.manifest import load_manifest
 from pipelines.progress import Progress, brief
+from pipelines.registered_model import digest_of_card
 from pipelines.run_model import RunModel
 from pipelines.steps import data_of, parents_of, training_of
 from pipelines.sweep import SweepPlan, SweepResult, run_sweep
-from pipelines.tracking import Tracking, git_commit, tracking_address
+from pipelines.tracking import Tracking, tracking_address
 from pipelines.train import train_stage
-from pipelines.train_job import TrainJob, digest_of
+from pipelines.train_job import TrainJob
 from pipelines.workflow import Outcome
 
 
@@ -49,13 +52,11 @@ def job_of(config: RunConfig, stage: str, model: RunModel, digest: str) -> Train
 def train(config: RunConfig, stage: str, model: RunModel, digest: str, progress: Progress) -> Outcome:
     """Train a stage, or go on with it, in one MLflow run of its own."""
     job = job_of(config, stage, model, digest)
-    result = train_stage(job, progress, tracking_of(config, stage, digest))
-    card_url = storage.join(job.weights_folder, "card.json")
-    networks = json.loads(storage.read_bytes(card_url))["networks"]
+    result = train_stage(job, progress, with_origins(tracking_of(config, stage, digest), job))
     return {
-        "digest": digest_of({name: network["sha256"] for name, network in networks.items()}),
+        "digest": digest_of_card(read_card(job.weights_folder)),
         "metrics": result.metrics,
-        "products": [card_url],
+        "products": [storage.join(job.weights_folder, "card.json")],
         "summary": brief(result.metrics, 6),
     }
 
@@ -94,12 +95,25 @@ def write_best(config: RunConfig, result: SweepResult) -> None:
     storage.write_text(storage.join(result.folder, "best.yaml"), yaml.safe_dump(tree, sort_keys=False))
 
 
+def with_origins(tracking: Tracking, job: TrainJob) -> Tracking:
+    """The same with what a stage is made from: its data's manifests, its parents' networks and their runs."""
+    tags: dict[str, str] = {}
+    links: dict[str, tuple[str, str]] = {}
+    for parent, folder in job.parents.items():
+        tags[f"parent.{parent}.digest"] = digest_of_card(read_card(folder))
+        record = storage.join(job.output, "stages", parent, "mlflow_run.json")
+        links |= {f"parent.{parent}.{fact}": (record, fact) for fact in ("run_id", "model_version")}
+    datasets = {
+        storage.name_of(folder): {"digest": load_manifest(folder).digest(), "source": folder}
+        for folder in job.data
+    }
+    tags |= {f"data.{name}.digest": facts["digest"] for name, facts in datasets.items()}
+    return replace(tracking, tags=tracking.tags | tags, links=links, datasets=datasets)
+
+
 def tracking_of(config: RunConfig, purpose: str, digest: str) -> Tracking:
     """Where the runs of this config go and what they are tagged with."""
     tags = {"stage": purpose, "seed": str(config.seed), "config": config.name, "inputs": digest}
-    commit = git_commit()
-    if commit:
-        tags["git.commit"] = commit
     return Tracking(
         tracking_address(config.tracking, config.output), f"{config.name}-{purpose}-{digest[:8]}", tags
     )

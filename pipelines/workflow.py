@@ -67,6 +67,7 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
     """
     from pipelines.run_model import publish_model
     from pipelines.steps import plan, refuse_other_stages
+    from pipelines.tracking import send_what_is_missing
 
     storage_settings.use(config.storage)
     config = located(config)
@@ -82,9 +83,11 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
     if only in (None, "train"):
         refuse_other_stages(config, model)
     write_resolved(config)
+    send_what_is_missing(config.output)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         walk(steps, config, only, Cluster(config, stack, progress), progress)
+    send_what_is_missing(config.output)
     progress.say(f"{config.name}: done in {clock(time.monotonic() - started)}")
     report = storage.join(config.output, "evaluation", "report.html")
     if storage.exists(report):

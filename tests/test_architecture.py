@@ -42,7 +42,7 @@ HOMES = {
     "s3fs": {"pipelines/storage.py"},
     "pyarrow": {"pipelines/tables.py"},
     "pyarrow.fs": {"pipelines/storage.py"},  # how Ray reads the same storage
-    "mlflow": {"pipelines/tracking.py"},
+    "mlflow": {"pipelines/tracker.py"},
     "webdataset": {"benchmarks/peers*.py"},  # tars are written by ustar.py; tests read them with webdataset
     "ai_edge_litert": {"pipelines/detector_litert.py"},
     "ray": {"pipelines/cluster_session.py", "pipelines/jobs.py", "pipelines/board.py"},
@@ -167,7 +167,7 @@ def test_every_package_folder_has_an_init():
         ("facefill/geometry/a.py", "from facefill import stages", "stand below the stages"),
         ("facefill/geometry/a.py", "from ..stages.inpaint import InpaintStage", "stand below the stages"),
         ("facefill/geometry/a.py", "from .. import completion", "stand below the stages"),
-        ("pipelines/a.py", "import mlflow.pytorch", "mlflow is imported only by pipelines/tracking.py"),
+        ("pipelines/a.py", "import mlflow.pytorch", "mlflow is imported only by pipelines/tracker.py"),
         (
             "pipelines/train.py",
             "import ray",

@@ -9,14 +9,15 @@ import time
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 from toy_stage import toy_job
 
 from facefill.errors import UserError
-from pipelines import tables, tracking
+from pipelines import tables
 from pipelines.progress import Progress
 from pipelines.sweep import SweepPlan, places, run_sweep
 from pipelines.sweep_record import write_results
-from pipelines.tracking import Tracking, tracking_address
+from pipelines.tracking import Tracking, remembered_run, tracking_address
 
 CONFIG = {"learning_rate": 0.01, "poison": None, "loss_weights": {"square": 1.0}}
 
@@ -45,9 +46,9 @@ def test_a_sweep_leaves_a_table_the_best_config_and_nested_runs(tmp_path, ray_se
     table = (tmp_path / "sweep/table.md").read_text().splitlines()
     assert len(table) == 5 and table[2].startswith(f"| {best['trial']} |")
 
-    client = tracking._client(address)
+    client = MlflowClient(address)
     (memory,) = (tmp_path / "sweep").glob("mlflow_run-*.json")
-    parent = json.loads(memory.read_text())["run_id"]
+    parent = remembered_run(str(memory))
     for row in rows:
         child = client.get_run(row["run_id"])
         assert child.data.tags["mlflow.parentRunId"] == parent and child.info.status == "FINISHED"

@@ -1,88 +1,256 @@
-"""Tracking: one run per stage however often it goes on, nested runs, no harm from a tracker that is away."""
+"""Tracking: what a run's folder holds arrives once, whatever happens to the tracker or to the driver."""
 
-import json
+import io
 import logging
+import time
 
+import numpy as np
 import pytest
+from mlflow import MlflowClient
+from toy_stage import toy_job
 
 from pipelines import tracking
-from pipelines.tracking import Tracking, ended, flatten, git_commit, open_run, tracking_address
+from pipelines.cli import main
+from pipelines.progress import Event, Progress
+from pipelines.recording import Recorder, read_metrics
+from pipelines.tracked_record import read_record
+from pipelines.tracking import (
+    Tracking,
+    ended,
+    git_commit,
+    open_run,
+    remembered_run,
+    send_what_is_missing,
+    tracking_address,
+)
+from pipelines.train import train_stage
 
 CONFIG = {"seed": 3, "loss_weights": {"albedo": 1.0, "symmetry": 0.5}, "text": "x" * 9000}
+PICTURE = np.zeros((4, 6, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("tracked")
+def address(tmp_path_factory):
+    """One SQLite store for all tests that want no server: a new one takes two seconds."""
+    return tracking_address("", str(tmp_path_factory.mktemp("tracked")))
 
 
 @pytest.fixture(scope="module")
-def client(folder):
-    return tracking._client(tracking_address("", str(folder)))
+def client(address):
+    return MlflowClient(address)
 
 
-def opened(folder, memory="mlflow_run.json", parent=""):
-    tracking = Tracking(tracking_address("", str(folder)), "toy-1234", {"stage": "toy"}, parent)
-    return open_run(tracking, "3dfacefill/toy", CONFIG, str(folder / memory))
+def opened(folder, address, memory="mlflow_run.json", **more):
+    return open_run(Tracking(address, "toy-1234", **more), "3dfacefill/toy", CONFIG, str(folder / memory))
 
 
-def test_a_run_has_config_tags_metrics_and_files(folder, client):
-    run = opened(folder, "first.json")
-    with ended(run):
-        run.log_metrics(10, {"loss/square": 0.5}, when=1_700_000_000.0)
-        run.log_metrics(20, {"loss/square": 0.25}, when=1_700_000_001.0)
-        run.log_bytes(b"jpeg", "pictures/0000020.jpg")
-    stored = client.get_run(run.run_id)
-    assert stored.info.status == "FINISHED"
-    assert stored.data.params["loss_weights.symmetry"] == "0.5"
-    assert stored.data.tags["stage"] == "toy"
-    points = client.get_metric_history(run.run_id, "loss/square")
-    assert [(point.step, point.value) for point in points] == [(10, 0.5), (20, 0.25)]
-    assert {file.path for file in client.list_artifacts(run.run_id)} == {"config.json", "pictures"}
-    assert (folder / "mlflow.db").exists() and list((folder / "mlflow_artifacts").rglob("0000020.jpg"))
+def recorder_of(folder, run):
+    return Recorder(str(folder), Progress(io.StringIO()), 8, run)
 
 
-def test_a_stage_that_goes_on_reopens_its_run_without_double_points(folder, client):
-    first = opened(folder, "second.json")
+def told(recorder, step, **values):
+    """A report at `step`: losses, and a step of 0.1 s that waited 5 ms."""
+    values = values or {"loss/square": 1.0 / step, "time/step": 0.1, "time/data": 0.005}
+    recorder(Event("toy", "metrics", step, 100, values, time=1_700_000_000.0 + step))
+
+
+def run_id_of(folder, memory="mlflow_run.json"):
+    return remembered_run(str(folder / memory))
+
+
+def points_of(client, run_id):
+    """{(metric, step): values}, every point that the tracker has."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for name in client.get_run(run_id).data.metrics:
+        for point in client.get_metric_history(run_id, name):
+            found.setdefault((name, point.step), []).append(point.value)
+    return found
+
+
+def written(folder):
+    """The same of metrics.jsonl."""
+    lines = read_metrics(str(folder / "metrics.jsonl"))
+    return {(n, line["step"]): [v] for line in lines for n, v in line.items() if "/" in n and v is not None}
+
+
+def until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_stage_is_tracked_with_speed_pictures_and_config(tmp_path, address, client):
+    job = toy_job(tmp_path, evaluate_every=6)
+    datasets = {"faces": {"digest": "a" * 64, "source": "/shards/faces"}}
+    train_stage(
+        job,
+        Progress(io.StringIO()),
+        Tracking(address, "toy", {"data.faces.digest": "a" * 64}, datasets=datasets),
+    )
+    folder = tmp_path / "stages/toy"
+    run = client.get_run(run_id_of(folder))
+    assert run.info.status == "FINISHED"
+    assert run.data.params["batch_size"] == "8" and run.data.tags["git.commit"] == git_commit()
+    assert run.data.tags["data.faces.digest"] == "a" * 64
+    assert [item.dataset.name for item in run.inputs.dataset_inputs] == ["faces"]
+    assert points_of(client, run.info.run_id) == written(folder)
+    for line in read_metrics(str(folder / "metrics.jsonl")):
+        if line["kind"] == "metrics":
+            assert line["speed/images_per_s"] == pytest.approx(8 / line["time/step"])
+            assert line["speed/data_wait_share"] == pytest.approx(line["time/data"] / line["time/step"])
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {"config.json", "card.json", "pictures"}
+    pictures = [file.path for file in client.list_artifacts(run.info.run_id, "pictures")]
+    assert pictures == ["pictures/0000006.jpg", "pictures/0000012.jpg"]
+
+
+def test_a_run_that_goes_on_is_the_same_without_double_points(tmp_path, address, client):
+    first = opened(tmp_path, address)
+    recorder = recorder_of(tmp_path, first)
     with pytest.raises(KeyboardInterrupt), ended(first):
-        first.log_metrics(10, {"loss/square": 0.5}, when=1.0)
-        first.log_metrics(20, {"loss/square": 0.4}, when=2.0)
+        told(recorder, 10), told(recorder, 20)
         raise KeyboardInterrupt
-    assert client.get_run(first.run_id).info.status == "KILLED"
-    again = opened(folder, "second.json")
-    assert again.run_id == first.run_id and client.get_run(again.run_id).info.status == "RUNNING"
-    for step in (20, 30):
-        again.log_metrics(step, {"loss/square": 0.3, "metric/error": 1.0}, when=3.0)
-    assert [point.step for point in client.get_metric_history(again.run_id, "loss/square")] == [10, 20, 30]
-    assert [point.step for point in client.get_metric_history(again.run_id, "metric/error")] == [20, 30]
+    run_id = run_id_of(tmp_path)
+    assert client.get_run(run_id).info.status == "KILLED"
+    again = opened(tmp_path, address)
+    until(lambda: client.get_run(run_id).info.status == "RUNNING")
+    recorder = recorder_of(tmp_path, again)
+    recorder(Event("toy", "start", 10, 100))  # from a checkpoint at step 10
+    with ended(again):
+        told(recorder, 20), told(recorder, 30, **{"loss/square": float("nan"), "metric/error": 1.0})
+    assert run_id_of(tmp_path) == run_id and client.get_run(run_id).info.status == "FINISHED"
+    steps = sorted(points_of(client, run_id).items())
+    assert [key for key, _ in steps if key[0] == "loss/square"] == [("loss/square", 10), ("loss/square", 20)]
+    assert all(len(values) == 1 for _, values in steps)
+    assert points_of(client, run_id) == written(tmp_path)
 
 
-def test_a_run_removed_at_the_tracker_is_made_anew(folder):
-    memory = folder / "gone.json"
-    memory.write_text(json.dumps({"address": tracking_address("", str(folder)), "run_id": "0" * 32}))
-    assert opened(folder, "gone.json").run_id == json.loads(memory.read_text())["run_id"] != "0" * 32
+def test_what_a_killed_driver_left_is_sent_when_the_run_goes_on(tmp_path, address, client):
+    run = opened(tmp_path, "")  # no tracker yet, and no end: the driver is gone
+    recorder = recorder_of(tmp_path, run)
+    told(recorder, 10)
+    recorder(Event("toy", "picture", 10, 100, picture=PICTURE))
+    recorder(Event("toy", "checkpoint", 10, 100))
+    again = opened(tmp_path, address)
+    with ended(again):
+        pass
+    assert points_of(client, run_id_of(tmp_path)) == written(tmp_path) != {}
+    assert [f.path for f in client.list_artifacts(run_id_of(tmp_path), "pictures")] == [
+        "pictures/0000010.jpg"
+    ]
 
 
-def test_children_hang_under_their_parent(folder, client):
-    parent = opened(folder, "parent.json")
-    child = opened(folder, "child.json", parent.run_id)
-    assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+def test_a_run_removed_at_the_tracker_is_made_anew(tmp_path, address, client):
+    with ended(opened(tmp_path, address)) as _:
+        pass
+    first = run_id_of(tmp_path)
+    client.delete_run(first)
+    with ended(opened(tmp_path, address)):
+        pass
+    second = run_id_of(tmp_path)
+    assert second != first and client.get_run(second).data.params["seed"] == "3"
 
 
-def test_a_tracker_that_is_away_costs_one_warning(folder, caplog, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with caplog.at_level(logging.WARNING, logger="pipelines.tracking"):
-        run = open_run(Tracking("http://127.0.0.1:9", "n"), "e", {}, str(folder / "away.json"))
-        with ended(run):
+def test_a_creation_whose_answer_was_lost_makes_no_second_run(tmp_path, address, client):
+    with ended(opened(tmp_path, address)):
+        pass
+    first = run_id_of(tmp_path)
+    file = read_record(str(tmp_path / "mlflow_run.json"))
+    file.forget(address)
+    file.save()
+    tracking.deliver(file, address)
+    assert run_id_of(tmp_path) == first
+
+
+def test_children_and_successors_name_the_other_run(tmp_path, address, client):
+    parent = opened(tmp_path, address, "mlflow_run-parent.json")
+    with ended(parent):
+        links = {"parent.morphable.run_id": (parent.url, "run_id")}
+        until(lambda: run_id_of(tmp_path, "mlflow_run-parent.json"))
+        with ended(opened(tmp_path, address, "mlflow_run-child.json", parent=parent.url, links=links)):
             pass
-    assert run is None and [r for r in caplog.records if "does not answer" in r.message]
-    caplog.clear()
-    lost = opened(folder, "lost.json")
-    lost._client = tracking._client("http://127.0.0.1:9")  # the server goes away under a running run
-    for step in range(3):
-        lost.log_metrics(step, {"loss/square": 1.0}, when=1.0)
-    lost.end(tracking.FINISHED)
-    assert len([r for r in caplog.records if "does not answer" in r.message]) == 1
+    tags = client.get_run(run_id_of(tmp_path, "mlflow_run-child.json")).data.tags
+    run_id = run_id_of(tmp_path, "mlflow_run-parent.json")
+    assert tags["mlflow.parentRunId"] == tags["parent.morphable.run_id"] == run_id != ""
+
+
+def test_metrics_without_a_recorder_replace_those_of_before(tmp_path, address, client):
+    for value in (1.0, 1.0):
+        run = opened(tmp_path, address, "mlflow_run-12345678.json")
+        with ended(run):
+            run.log_metrics(0, {"metric/psnr": value}, 0.0)
+    assert points_of(client, run_id_of(tmp_path, "mlflow_run-12345678.json")) == {("metric/psnr", 0): [1.0]}
+    assert len(read_metrics(str(tmp_path / "metrics-12345678.jsonl"))) == 1
+
+
+def test_a_moved_output_is_sent_to_any_tracker_once(tmp_path, address, client, capsys):
+    job = toy_job(tmp_path / "there", evaluate_every=6)
+    train_stage(job, Progress(io.StringIO()), Tracking("", "offline"))
+    (tmp_path / "there").rename(tmp_path / "here")
+    for _ in range(2):
+        assert main(["track", str(tmp_path / "here"), address]) == 0
+    file = read_record(str(tmp_path / "here/stages/toy/mlflow_run.json"))
+    run_id = file.arrived(address).run_id
+    assert capsys.readouterr().out.count(f"offline is run {run_id} at {address}") == 2
+    assert points_of(client, run_id) == written(tmp_path / "here/stages/toy")
+    assert {"card.json", "pictures"} < {item.path for item in client.list_artifacts(run_id)}
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
+def test_nothing_to_track_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert main(["track", str(tmp_path)]) == 2
+    assert "no tracked runs here" in capsys.readouterr().err
+    with ended(opened(tmp_path, "")):
+        pass
+    assert main(["track", str(tmp_path)]) == 2
+    assert "name one: facefill track" in capsys.readouterr().err
+    assert main(["track", str(tmp_path), "http://127.0.0.1:9"]) == 2
+    assert "http://127.0.0.1:9 does not answer" in capsys.readouterr().err
+
+
+def test_a_server_that_dies_and_comes_back_has_everything_once(mlflow_server, tmp_path, caplog, monkeypatch):
+    """SQLite behind HTTP, artifacts on S3; killed in the middle of a run and at the end of another."""
+    monkeypatch.setattr(tracking, "SEND_EVERY_S", 0.05)
+    monkeypatch.setattr(tracking, "LONGEST_PAUSE_S", 1.0)
+    caplog.set_level(logging.WARNING, logger="pipelines.tracking")
+    client = MlflowClient(mlflow_server.address)
+    run = opened(tmp_path, mlflow_server.address)
+    recorder = recorder_of(tmp_path, run)
+    told(recorder, 1)
+    until(lambda: run_id_of(tmp_path) and points_of(client, run_id_of(tmp_path)))
+
+    mlflow_server.kill()
+    slowest = 0.0
+    for step in range(2, 40):
+        began = time.perf_counter()
+        told(recorder, step)
+        slowest = max(slowest, time.perf_counter() - began)
+    recorder(Event("toy", "picture", 39, 100, picture=PICTURE))
+    assert slowest < 0.5  # training waits for no tracker
+    until(lambda: "does not answer" in caplog.text)
+    mlflow_server.start()
+    until(lambda: len(points_of(client, run_id_of(tmp_path))) >= 5 * 39)  # while the run goes on
+    told(recorder, 40)
+
+    mlflow_server.kill()
+    told(recorder, 41)
+    recorder(Event("toy", "picture", 41, 100, picture=PICTURE))
+    with ended(run):
+        pass  # the run is over, and the driver goes away
+    assert caplog.text.count("does not answer") == 2 and f"facefill track {tmp_path}" in caplog.text
+    send_what_is_missing(str(tmp_path))  # still away: one warning, and no harm
+    mlflow_server.start()
+    assert client.get_run(run_id_of(tmp_path)).info.status == "RUNNING"
+    send_what_is_missing(str(tmp_path))  # what the next `facefill run` does
+    run_id = run_id_of(tmp_path)
+    assert points_of(client, run_id) == written(tmp_path)
+    assert len(written(tmp_path)) == 5 * 41
+    stored = client.get_run(run_id)
+    assert stored.info.status == "FINISHED" and stored.info.artifact_uri.startswith("mlflow-artifacts:")
+    pictures = {file.path for file in client.list_artifacts(run_id, "pictures")}
+    assert pictures == {"pictures/0000039.jpg", "pictures/0000041.jpg"}
 
 
 def test_the_address_is_the_setting_then_the_environment_then_the_output(tmp_path, monkeypatch):
@@ -92,14 +260,6 @@ def test_the_address_is_the_setting_then_the_environment_then_the_output(tmp_pat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
     assert tracking_address("", str(tmp_path)) == "http://server"
     assert tracking_address("http://other", "s3://bucket/run") == "http://other"
-
-
-def test_settings_become_dotted_parameters():
-    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1, 2]}) == {
-        "a.b": "1",
-        "a.c.d": "None",
-        "e": "[1, 2]",
-    }
 
 
 def test_the_commit_is_named():
