@@ -110,13 +110,21 @@ class Delivery:
         )
 
     def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
         name, address = self._file.record.experiment, self._address
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
+        if (found := self._client.get_experiment_by_name(name)) is not None:
             return found.experiment_id
         # beside the database, wherever the process runs; a server decides for itself
         folder = Path(address.removeprefix("sqlite:///")).parent / "mlflow_artifacts"
-        return self._client.create_experiment(name, str(folder) if address.startswith("sqlite:///") else None)
+        try:
+            return self._client.create_experiment(
+                name, str(folder) if address.startswith("sqlite:///") else None
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return self._client.get_experiment_by_name(name).experiment_id  # another run was quicker
 
     def _send_config(self) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
@@ -221,7 +229,7 @@ class Delivery:
 
         stage_model = StageModel(data)
         example = stage_model.example()
-        logged = self._client.create_logged_model(
+        logged = self._unfinished_model(tags["digest"]) or self._client.create_logged_model(
             self._experiment(), name=name, source_run_id=self._run_id, tags=tags
         )
         folder = data.parent / "mlflow_model"
@@ -238,6 +246,13 @@ class Delivery:
         self._client.finalize_logged_model(logged.model_id, "READY")
         self._client.log_outputs(self._run_id, [LoggedModelOutput(logged.model_id, 0)])
         return logged
+
+    def _unfinished_model(self, digest: str) -> Any:
+        """The model of these weights that an interrupted delivery has left."""
+        found = self._client.search_logged_models(
+            [self._experiment()], filter_string=f"source_run_id = '{self._run_id}'"
+        )
+        return next((model for model in found if model.tags.get("digest") == digest), None)
 
 
 def missing_points(
