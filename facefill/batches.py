@@ -8,7 +8,18 @@ from numpy.typing import NDArray
 
 from facefill.errors import UserError
 from facefill.photographs import decode_photograph_into
-from facefill.samples import FIELD_BY_EXTENSION, FIELDS, PICTURES, Array, Batch, Field, decode_sample, stack
+from facefill.samples import (
+    FIELD_BY_EXTENSION,
+    FIELDS,
+    PICTURES,
+    Array,
+    Batch,
+    Field,
+    decode_array,
+    decode_arrays,
+    decode_sample,
+    stack,
+)
 
 Pixels = NDArray[np.uint8]
 NewBlock = Callable[[tuple[int, ...]], Pixels]
@@ -36,8 +47,14 @@ def decode_batch(
         if field.extension not in extensions:
             continue
         stored = [members.get(field.extension) for members in samples]
-        if field.name in PICTURES and None not in stored:
-            columns[field.name] = _pictures(field, cast(list[bytes], stored), keys, new_block)
+        complete = None if None in stored else cast(list[bytes], stored)
+        together = None
+        if complete is not None and field.name in PICTURES:
+            together = _pictures(field, complete, keys, new_block)
+        elif complete is not None and field.decode is decode_array:
+            together = decode_arrays(complete)
+        if together is not None:
+            columns[field.name] = together
         else:
             pairs = zip(stored, keys, strict=True)
             columns[field.name] = [None if data is None else _value(field, data, key) for data, key in pairs]

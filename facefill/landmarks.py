@@ -42,13 +42,6 @@ def five_from_68(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
     landmarks (..., 68, 2) -> (..., 5, 2); an eye is the mean of its six contour points.
     """
     points = np.asarray(landmarks, np.float64)
-    return np.stack(
-        [
-            points[..., list(LEFT_EYE), :].mean(-2),
-            points[..., list(RIGHT_EYE), :].mean(-2),
-            points[..., NOSE_TIP, :],
-            points[..., LEFT_MOUTH_CORNER, :],
-            points[..., RIGHT_MOUTH_CORNER, :],
-        ],
-        axis=-2,
-    )
+    contours = points[..., LEFT_EYE[0] : RIGHT_EYE[-1] + 1, :].reshape(*points.shape[:-2], 2, 6, 2)
+    rest = points[..., [NOSE_TIP, LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER], :]
+    return np.concatenate([contours.mean(-2), rest], axis=-2)

@@ -102,6 +102,27 @@ def decode_array(data: bytes) -> Array:
     return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape).copy()
 
 
+def decode_arrays(stored: Sequence[bytes]) -> Array | None:
+    """.npy bytes of N arrays of one type and shape as one array (N, ...); None where they are not such.
+
+    What cannot be read is not such either: `decode_array` says why.
+    """
+    start = 10 + int.from_bytes(stored[0][8:10], "little")
+    header = stored[0][:start]
+    try:
+        layout = _npy_layout(header)
+    except ValueError:
+        layout = None
+    if layout is None or any(data[:start] != header for data in stored):
+        return None
+    dtype, shape = layout
+    size = start + math.prod(shape) * dtype.itemsize
+    if any(len(data) != size for data in stored):
+        return None
+    values = bytearray().join([data[start:] for data in stored])  # unlike bytes, to be written to
+    return np.frombuffer(values, dtype).reshape(len(stored), *shape)
+
+
 @lru_cache(64)
 def _npy_layout(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
     """Type and shape of a plain array of version 1.0, None for all that only numpy should read.
@@ -185,7 +206,7 @@ def stack(
     columns: field name -> the values of all samples, None where one has none, or all of them in one array.
     Pictures stay uint8 (as they lie in memory, channels last), uv_visible bool, parsing uint8.
     """
-    batch: Batch = {"key": list(keys), "seed": torch.tensor(seeds, dtype=torch.int64)}
+    batch: Batch = {"key": list(keys), "seed": torch.from_numpy(np.array(seeds, np.int64))}
     present = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     batch["landmarks"], batch["five"] = _both_landmarks(columns.get("landmarks", [None] * len(keys)))
     for name in (*PICTURES, "uv_visible", "fit"):
@@ -241,6 +262,9 @@ def _joined(values: Sequence[Array | None] | Array) -> torch.Tensor:
 
 def _both_landmarks(points: Sequence[Array | None] | Array) -> tuple[torch.Tensor, torch.Tensor]:
     """(N, 68, 2) and (N, 5, 2), NaN where unknown, of samples with 68, 5 or no points."""
+    if isinstance(points, np.ndarray) and points.shape[1:] == (68, 2):
+        points = points.astype(np.float32, copy=False)
+        return torch.from_numpy(points), torch.from_numpy(five_from_68(points).astype(np.float32))
     all_68 = np.full((len(points), 68, 2), np.nan, np.float32)
     five = np.full((len(points), 5, 2), np.nan, np.float32)
     for place, known in enumerate(points):

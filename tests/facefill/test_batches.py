@@ -6,7 +6,16 @@ import torch
 
 from facefill.batches import decode_batch
 from facefill.errors import UserError
-from facefill.samples import FIT_SIZE, collate, decode_sample, encode_jpeg, encode_sample, floats
+from facefill.samples import (
+    FIT_SIZE,
+    collate,
+    decode_arrays,
+    decode_sample,
+    encode_array,
+    encode_jpeg,
+    encode_sample,
+    floats,
+)
 
 
 def stored(seed: int, points: int | None, *without: str) -> dict[str, bytes]:
@@ -31,6 +40,7 @@ def stored(seed: int, points: int | None, *without: str) -> dict[str, bytes]:
         [stored(1, 68), stored(2, 5), stored(3, None, "parsing", "parameters"), stored(4, 68)],
         [stored(1, None, "uv_texture", "uv_albedo", "uv_visible", "fit", "parsing", "parameters")],
         [stored(1, 5, "image"), stored(2, 5, "image")],
+        [stored(1, 68, "image"), stored(2, 68, "image")],
     ],
 )
 def test_equal_to_decoded_samples(members):
@@ -70,6 +80,18 @@ def test_turned_pictures_are_upright_wherever_they_stand():
     assert batch["image"][1, :, :100].max() < 10 and batch["image"][1, :, 156:].min() > 190
 
 
+def test_arrays_are_read_together_where_they_are_alike():
+    points = [np.random.default_rng(seed).normal(size=(68, 2)).astype(np.float32) for seed in (1, 2)]
+    files = [encode_array(each) for each in points]
+    together = decode_arrays(files)
+    assert np.array_equal(together, points) and together.flags.writeable
+    swapped = files[1].replace(b"'<f4'", b"'>f4'")
+    broken = files[1].replace(b"'descr'", b"'nobody")
+    for other in (files[1][:-1], files[1] + b"0", swapped, broken, encode_array(points[1][:5]), b""):
+        assert decode_arrays([files[0], other]) is None
+    assert decode_arrays([broken, broken]) is None and decode_arrays([b"", b""]) is None
+
+
 def test_mistakes_name_the_sample():
     good = stored(1, 68)
     small = good | {"image.jpg": encode_jpeg(np.zeros((128, 128, 3), np.uint8))}
@@ -81,6 +103,7 @@ def test_mistakes_name_the_sample():
         (large, r"a/2: member .image.jpg: 512x512 pixels"),
         (cut, r"a/2: member .image.jpg: a truncated JPEG"),
         (pickled, r"a/2: member .landmarks.npy cannot be read"),
+        (good | {"fit.npy": good["fit.npy"][:-4]}, r"a/2: member .fit.npy cannot be read"),
         (good | {"depth.exr": b""}, r"a/2: member .depth.exr: expected one of"),
     ]:
         with pytest.raises(UserError, match=message):
