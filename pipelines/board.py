@@ -24,6 +24,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._stopping = False
 
     def post(self, event: Event) -> None:
         self._events.append(event)
@@ -34,6 +35,12 @@ class Mailbox:
     def take(self) -> list[Event]:
         events, self._events = self._events, []
         return events
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def stopping(self) -> bool:
+        return self._stopping
 
 
 class Post:
@@ -51,6 +58,16 @@ class Post:
 
         with contextlib.suppress(ray.exceptions.RayError):  # a lost mailbox costs lines, not the training
             ray.get(self.mailbox.arrived.remote())
+
+    def ask_to_stop(self) -> None:
+        """The driver's word to all workers."""
+        self.mailbox.stop.remote()
+
+    def asked_to_stop(self) -> bool:
+        """Whether the driver wants the workers to stop; they look for it themselves."""
+        import ray
+
+        return bool(ray.get(self.mailbox.stopping.remote()))
 
 
 @contextlib.contextmanager

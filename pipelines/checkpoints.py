@@ -8,10 +8,8 @@ folder that a killed process left half-written is never taken for a checkpoint, 
 import hashlib
 import json
 import logging
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
@@ -22,14 +20,14 @@ from pipelines import storage
 
 log = logging.getLogger(__name__)
 
-KEEP = 2  # the newest, and the one before in case it turns out broken
+NEWEST = 2  # the last, and the one before in case it turns out broken
 META = "meta.json"
 STATE = "state.pt"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a stage stood after `step` updates, and of which configuration."""
+    """Where a stage stood after `step` updates, and of which configuration. kept: it is never removed."""
 
     url: str
     stage: str
@@ -37,27 +35,51 @@ class Checkpoint:
     digest: str
     world_size: int
     sha256: str
+    kept: bool = False
 
 
 def save_checkpoint(
-    folder: str, stage: str, step: int, digest: str, world_size: int, state: dict[str, Any]
+    folder: str,
+    stage: str,
+    step: int,
+    digest: str,
+    world_size: int,
+    state: dict[str, Any],
+    kept: bool = False,
 ) -> Checkpoint:
-    """Publish the state after `step` updates in the stage's folder and remove all but the newest KEEP."""
+    """Publish the state after `step` updates in the stage's folder.
+
+    Of those that are not to be kept, all but the newest NEWEST are removed.
+    """
     url = storage.join(folder, f"checkpoint-{step:07d}")
     storage.remove(
         storage.join(url, META)
     )  # while its state is replaced, an older folder of that name is none
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / STATE
-        torch.save(state, path)
-        checkpoint = Checkpoint(url, stage, step, digest, world_size, storage.sha256(str(path)))
-        with storage.open(storage.join(url, STATE), "wb") as file:
-            file.write(path.read_bytes())
+    with storage.open(storage.join(url, STATE), "wb") as file:
+        hashed = Hashed(file)
+        torch.save(state, cast(IO[bytes], hashed))
+    checkpoint = Checkpoint(url, stage, step, digest, world_size, hashed.sha256.hexdigest(), kept)
     meta = {name: value for name, value in asdict(checkpoint).items() if name != "url"}
     storage.write_text(storage.join(url, META), json.dumps(meta, indent=1))
-    for old in list_checkpoints(folder)[:-KEEP]:
-        storage.remove(old.url)
+    for old in list_checkpoints(folder)[:-NEWEST]:
+        if not old.kept:
+            storage.remove(old.url)
     return checkpoint
+
+
+class Hashed:
+    """A file to write to that keeps the checksum of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def list_checkpoints(folder: str) -> list[Checkpoint]:

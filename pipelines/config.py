@@ -105,20 +105,23 @@ class TrainingConfig:
     """How one stage runs, whatever it trains.
 
     batch_size: of all workers together. accumulate: parts of a worker's batch that pass one after the other,
-    for less memory. workers: 0 in this process, else Ray Train workers. threads: of torch per worker. Steps,
-    not epochs, decide.
+    for less memory. workers: 0 in this process, else Ray Train workers; [fewest, most] takes as many as the
+    cluster has room for, and goes on with fewer when machines are lost. threads: of torch per worker. Steps,
+    not epochs, decide. checkpoint_every: the newest two are there to go on from; those of every `keep_every`
+    steps are never removed (0: none).
     """
 
     data: tuple[str, ...] = ()
     steps: int
     batch_size: int = 28
     accumulate: int = 1
-    workers: int = 1
+    workers: int | tuple[int, int] = 1
     threads: int = 1
     loader_threads: int = 1
     gpu: bool = False
     report_every: int = 10
     checkpoint_every: int = 500
+    keep_every: int = 0
     evaluate_batches: int = 4
 
 

@@ -240,7 +240,7 @@ def train_step(config: RunConfig, stage: str, model: RunModel, progress: Progres
         return train(config, stage, model, job_digest, progress)
 
     settings = [identity, training.steps]
-    return Step(f"train {stage}", "train", settings, needs, work, on_cluster=training.workers > 0)
+    return Step(f"train {stage}", "train", settings, needs, work, on_cluster=training.workers != 0)
 
 
 def identity_of(config: RunConfig, stage: str, model: RunModel) -> dict[str, Any]:

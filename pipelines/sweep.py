@@ -16,9 +16,10 @@ from pipelines.board import Post, board
 from pipelines.cluster_session import cluster_resources
 from pipelines.progress import Event, Progress
 from pipelines.search_space import Point, apply_point, sample_points
+from pipelines.stop_notice import own_interrupt_handler
 from pipelines.sweep_record import SweepRecord, label_of, write_results
 from pipelines.tracking import Tracking, ended, open_run
-from pipelines.train import own_interrupt_handler, settled, train_to_the_end
+from pipelines.train import settled, train_to_the_end
 from pipelines.train_job import TrainJob, digest_of, finished
 
 TRIAL_FAILURES = 1  # a trial whose process is lost goes on from its checkpoint this often
@@ -140,12 +141,13 @@ def resources_of(job: TrainJob) -> dict[str, float]:
 def places(job: TrainJob, concurrent: int) -> int:
     """How many trials may run at a time: with more, each would hold workers that another waits for."""
     kind = "GPU" if job.gpu else "CPU"
-    needed = job.workers if job.gpu else job.workers * 1.0 + resources_of(job)["CPU"] * (job.workers > 0)
+    workers = job.most_workers
+    needed = workers if job.gpu else workers * 1.0 + resources_of(job)["CPU"] * (workers > 0)
     there = cluster_resources().get(kind, 0)
     room = math.floor(there / max(needed, 1.0))
     if room < 1:
         raise UserError(
-            f"sweep: a trial with {job.workers} workers needs {needed:g} {kind}s and the cluster has "
+            f"sweep: a trial with {workers} workers needs {needed:g} {kind}s and the cluster has "
             f"{there:g}: lower sweep.workers or give the cluster more"
         )
     return min(concurrent, room)

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +19,11 @@ class TrainJob:
 
     `digest` names everything that decides the result but the number of steps (settings, data manifests,
     parents): a checkpoint goes on only under the same digest, and a longer run of the same digest goes on
-    from a shorter one. `workers=0` runs in this process, without Ray. `batch_size` counts all workers
-    together. `builder` is called as (job, device, synchronize) -> Stage, `loader` as (job, split, rank,
-    world_size) -> object with `batches(start_step)`; both are dotted paths "package.module:function" that
-    every worker can import.
+    from a shorter one. `workers=0` runs in this process, without Ray; (fewest, most) takes as many as the
+    cluster has room for. `batch_size` counts all workers together. Every `keep_every` steps (0: never) a
+    checkpoint is made that is not removed. `builder` is called as (job, device, synchronize) -> Stage,
+    `loader` as (job, split, rank, world_size) -> object with `batches(start_step)`; both are dotted paths
+    "package.module:function" that every worker can import.
     """
 
     stage: str
@@ -35,12 +37,13 @@ class TrainJob:
     accumulate: int = 1  # parts of a worker's batch that pass one after the other
     parents: dict[str, str] = field(default_factory=dict)  # parent stage -> URL of its weights folder
     seed: int = 0
-    workers: int = 0
+    workers: int | tuple[int, int] = 0
     gpu: bool = False
     threads_per_worker: int = 1
     loader_threads: int = 1
     report_every: int = 10
     checkpoint_every: int = 200
+    keep_every: int = 0
     evaluate_every: int = 0  # 0: only at the end
     evaluate_batches: int = 4
     train_split: str = "train"
@@ -58,28 +61,52 @@ class TrainJob:
         """The published weights of this stage."""
         return storage.join(self.output, "weights", self.stage)
 
+    @property
+    def fewest_workers(self) -> int:
+        """With how many Ray Train workers the job runs at least; 0 means in this process."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """With how many Ray Train workers the job runs at most."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    def keeps(self, step: int) -> bool:
+        """Whether the checkpoint of that step is never removed."""
+        return self.keep_every > 0 and step % self.keep_every == 0
+
+    def checkpoints(self, step: int) -> bool:
+        """Whether that step is followed by a checkpoint (the last one always is)."""
+        return step % self.checkpoint_every == 0 or self.keeps(step)
+
     def check(self) -> None:
         """Raise UserError for numbers that cannot work together."""
-        for name in (
-            "steps",
-            "batch_size",
-            "accumulate",
-            "report_every",
-            "checkpoint_every",
-            "threads_per_worker",
-        ):
-            if getattr(self, name) < 1:
-                raise UserError(f"{self.stage}.{name} is {getattr(self, name)}: give a number of 1 or more")
-        if self.workers > 1 and self.batch_size % self.workers:
+        least = dict.fromkeys(("steps", "batch_size", "accumulate", "report_every", "checkpoint_every"), 1)
+        least |= dict.fromkeys(("threads_per_worker", "loader_threads"), 1)
+        least |= dict.fromkeys(("keep_every", "evaluate_every", "evaluate_batches"), 0)
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise UserError(
+                    f"{self.stage}.{name} is {getattr(self, name)}: give a number of {low} or more"
+                )
+        fewest, most = self.fewest_workers, self.most_workers
+        if fewest < 0 or most < fewest or (fewest == 0 and most > 0):
             raise UserError(
-                f"{self.stage}.batch_size {self.batch_size} does not divide among {self.workers} workers: "
-                "make it a multiple of their number"
+                f"{self.stage}.workers is {self.workers}: give 0 (in this process), a number, or "
+                "[fewest, most] with 1 or more"
             )
-        if self.batch_size // max(self.workers, 1) % self.accumulate:
-            raise UserError(
-                f"{self.stage}.batch_size {self.batch_size} on {max(self.workers, 1)} worker(s) does not "
-                f"divide into {self.accumulate} parts: change accumulate or the batch size"
-            )
+        sizes = range(max(fewest, 1), max(most, 1) + 1)
+        for workers in sizes:
+            if self.batch_size % workers:
+                raise UserError(
+                    f"{self.stage}.batch_size {self.batch_size} does not divide among {workers} workers: "
+                    f"make it a multiple of {math.lcm(*sizes)}"
+                )
+            if self.batch_size // workers % self.accumulate:
+                raise UserError(
+                    f"{self.stage}.batch_size {self.batch_size} on {workers} worker(s) does not divide into "
+                    f"{self.accumulate} parts: change accumulate or the batch size"
+                )
 
 
 @dataclass(frozen=True)

@@ -9,35 +9,43 @@ saving.
 import hashlib
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from facefill.errors import UserError
 from facefill.samples import floats, split_batch
 from pipelines.board import Sink
-from pipelines.checkpoints import load_state, newest_checkpoint, publish_weights, save_checkpoint
+from pipelines.checkpoint_writer import CheckpointWriter
+from pipelines.checkpoints import Checkpoint, load_state, newest_checkpoint, publish_weights
+from pipelines.gradient_average import GradientAverage
 from pipelines.progress import Event
+from pipelines.step_watch import StepWatch
 from pipelines.train_job import TrainJob, imported
-from pipelines.train_ranks import GradientAverage, Means, NotFiniteWatch, Place, agreed
+from pipelines.train_ranks import Means, Place, agreed, gathered
 
 
 def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, Any]:
     """Train to `job.steps` and publish the weights; returns the last metrics and the weights' URLs.
 
-    Raises UserError for a checkpoint of another configuration and NotFiniteError when training has diverged.
+    Told to stop (`place.notice`, on any rank), all ranks end after the same step with a checkpoint, and
+    return the reason as `stopped`. Raises UserError for a checkpoint of another configuration and
+    NotFiniteError when training has diverged.
     """
     torch.set_num_threads(job.threads_per_worker)
-    average = GradientAverage(place.world_size)
+    if place.device.type == "cuda":
+        torch.cuda.set_device(place.device)  # what ranks exchange as objects goes through it
+    average = GradientAverage(place)
     torch.manual_seed(seed_of(job.seed, "weights"))  # the same on every rank
     stage = imported(job.builder)(job, place.device, average)
     checkpoint = agreed(
         newest_checkpoint(job.folder, job.digest, job.steps) if place.rank == 0 else None, place
     )
     if checkpoint is not None:
-        stage.load_state_dict(load_state(checkpoint))
+        restore(stage, checkpoint)
     start = checkpoint.step if checkpoint else 0
 
     def say(kind: str, step: int, **what: Any) -> None:
@@ -48,46 +56,82 @@ def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, A
         say("picture", step, picture=picture)
 
     say("start", start)
-    if checkpoint is not None and checkpoint.world_size != place.world_size:
-        text = f"{label}: goes on with {place.world_size} workers where {checkpoint.world_size} began"
-        say("note", start, text=f"{text}; the order of the data changes here")
+    for text in remarks(job, place, checkpoint):
+        say("note", start, text=f"{label}: {text}")
     means = Means(place)
-    watch = NotFiniteWatch(place)
+    watch = StepWatch(place, average)
     evaluation: dict[str, float] = {}
     metrics: dict[str, float] = {}
     if job.evaluate_batches:  # a split without samples is to be known before the work, not after it
         imported(job.loader)(job, job.evaluate_split, place.rank, place.world_size)
     loader = imported(job.loader)(job, job.train_split, place.rank, place.world_size)
     batches = iter(loader.batches(start))
-    for step in range(start, job.steps):
-        waiting = time.perf_counter()
-        batch = on_device(next(batches), place.device)
-        working = time.perf_counter()
-        torch.manual_seed(seed_of(job.seed, "step", step, place.rank))
-        losses = stage.train_step(split_batch(batch, job.accumulate))
-        watch.note(
-            torch.stack(list(losses.values())).isfinite().all() & average.take_finite(), batch.get("key", [])
-        )
-        means.add(losses | {"time/data": torch.tensor(working - waiting)})
-        done = step + 1
-        last = done == job.steps
-        if place.device.type == "cpu" or done % job.report_every == 0 or last:
-            watch.examine(label, done)  # reads the losses, which a GPU would have to be waited for
-        if done % job.report_every == 0 or last:
-            metrics = means.take()
-            say("metrics", done, values=metrics)
-        if last or (job.evaluate_every and done % job.evaluate_every == 0):
-            evaluation = evaluate(job, stage, place, partial(show, done))
-            if evaluation:
-                say("evaluation", done, values=evaluation)
-        if done % job.checkpoint_every == 0 or last:
-            if place.rank == 0:
-                save_checkpoint(job.folder, job.stage, done, job.digest, place.world_size, stage.state_dict())
-            place.barrier(metrics | evaluation)
-            say("checkpoint", done)
+    with CheckpointWriter(job, place.world_size) as writer:
+        for step in range(start, job.steps):
+            waiting = time.perf_counter()
+            batch = on_device(next(batches), place.device)
+            waited = time.perf_counter() - waiting
+            torch.manual_seed(seed_of(job.seed, "step", step, place.rank))
+            losses = {
+                name: value.to(place.device, non_blocking=True)
+                for name, value in stage.train_step(split_batch(batch, job.accumulate)).items()
+            }
+            done = step + 1
+            last = done == job.steps
+            report = last or done % job.report_every == 0
+            watch.note(done, list(losses.values()), batch.get("key", []))
+            means.add(losses | {"time/data": torch.full((), waited, device=place.device)})
+            # this reads what a GPU would have to be waited for
+            stop = (report or place.device.type == "cpu") and watch.examine(label) and not last
+            if report:
+                metrics = means.take()
+                say("metrics", done, values=metrics)
+            if last or (job.evaluate_every and done % job.evaluate_every == 0):
+                evaluation = evaluate(job, stage, place, partial(show, done))
+                if evaluation:
+                    say("evaluation", done, values=evaluation)
+            for published in writer.published():
+                say("checkpoint", published)
+            if place.rank == 0 and (last or stop or job.checkpoints(done)):
+                for published in writer.save(done, stage.state_dict()):
+                    say("checkpoint", published)
+            if stop:
+                break
+        for published in writer.finish():
+            say("checkpoint", published)
+    if start < job.steps and stop:
+        return {"stopped": reason_of(place)}
     if start == job.steps:  # killed between the last checkpoint and the end
         evaluation = evaluate(job, stage, place, partial(show, start))
     return {"metrics": metrics | evaluation, "weights": publish(job, stage, place, metrics | evaluation)}
+
+
+def restore(stage: Any, checkpoint: Checkpoint) -> None:
+    """Put the stage where the checkpoint left it. Raises UserError where it is of another architecture."""
+    try:
+        stage.load_state_dict(load_state(checkpoint))
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{checkpoint.url} does not fit the networks of this stage ({reason}): it is of another "
+            "architecture; give the run another output, or remove that folder to begin anew"
+        ) from None
+
+
+def remarks(job: TrainJob, place: Place, checkpoint: Checkpoint | None) -> Iterator[str]:
+    """What the user is to know of the number of workers."""
+    if place.world_size < job.most_workers:
+        yield f"{place.world_size} of at most {job.most_workers} workers, the cluster has no room for more"
+    if checkpoint is not None and checkpoint.world_size != place.world_size:
+        yield (
+            f"goes on with {place.world_size} workers where {checkpoint.world_size} began; the order of the "
+            "data changes here: in this epoch some samples come twice and others not, later ones are whole"
+        )
+
+
+def reason_of(place: Place) -> str:
+    """Why the ranks stop: the first reason that one of them has."""
+    return next(filter(None, gathered(place.notice.reason, place)), "")
 
 
 def publish(job: TrainJob, stage: Any, place: Place, metrics: dict[str, float]) -> dict[str, str]:

@@ -44,6 +44,7 @@ def job_of(config: RunConfig, stage: str, model: RunModel, digest: str) -> Train
         loader_threads=training.loader_threads,
         report_every=training.report_every,
         checkpoint_every=training.checkpoint_every,
+        keep_every=training.keep_every,
         evaluate_every=training.checkpoint_every,
         evaluate_batches=training.evaluate_batches,
     )

@@ -46,7 +46,7 @@ HOMES = {
     "webdataset": {"benchmarks/peers*.py"},  # tars are written by ustar.py; tests read them with webdataset
     "ai_edge_litert": {"pipelines/detector_litert.py"},
     "ray": {"pipelines/cluster_session.py", "pipelines/jobs.py", "pipelines/board.py"},
-    "ray.train": {"pipelines/train.py"},
+    "ray.train": {"pipelines/train_ray.py"},
     "ray.tune": {"pipelines/sweep.py"},
 }
 PEERS = "benchmarks/peers"  # what others' libraries do, to compare with: these files may import any of them

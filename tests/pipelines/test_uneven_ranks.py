@@ -30,7 +30,7 @@ def evaluate_in_step(folder: str, meeting: str, rank: int, results) -> None:
     """What a stage whose forward pass synchronizes does: one exchange in every batch, then means over all."""
     torch.distributed.init_process_group("gloo", f"file://{meeting}", timedelta(seconds=40), WORLD_SIZE, rank)
     loader = Loader([load_manifest(folder)], BATCH, seed=1, split="train", rank=rank, world_size=WORLD_SIZE)
-    place = Place(rank, WORLD_SIZE, torch.device("cpu"), lambda metrics: None)
+    place = Place(rank, WORLD_SIZE, torch.device("cpu"))
     means, keys = Means(place), []
     for batch in loader.evaluation_batches():
         torch.distributed.all_reduce(torch.ones(1))

@@ -1,0 +1,59 @@
+"""What the ranks look for after every step: losses that are no numbers, and the order to stop."""
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from facefill.errors import UserError
+from pipelines.gradient_average import GradientAverage
+from pipelines.train_ranks import Place, gathered
+
+NOT_FINITE_IN_A_ROW = 3
+
+
+class NotFiniteError(UserError):
+    """The losses have been infinite or not a number for too long; every rank raises it at the same step."""
+
+
+class StepWatch:
+    """Remembers steps without reading the device, and judges them, on every rank alike, when asked to."""
+
+    def __init__(self, place: Place, average: GradientAverage) -> None:
+        self._place = place
+        self._average = average
+        self._steps: list[tuple[int, Tensor, list[str]]] = []  # number, whether bad, samples
+        self._stop = torch.zeros((), dtype=torch.bool, device=place.device)
+
+    def note(self, number: int, losses: list[Tensor], keys: list[str]) -> None:
+        """Remember an update with its losses (on this rank's device) and samples.
+
+        What the losses say is exchanged with the gradients of the next update.
+        """
+        heard = self._average.take()
+        if self._steps:
+            before, bad, names = self._steps[-1]
+            self._steps[-1] = before, bad | heard.bad_losses, names
+        self._steps.append((number, heard.bad_gradients, list(keys)))
+        self._stop = self._stop | heard.stop
+        self._average.tell(torch.stack(losses).isfinite().all())
+
+    def examine(self, label: str) -> bool:
+        """Whether all ranks are to stop here. Reads the device.
+
+        Raises NotFiniteError after NOT_FINITE_IN_A_ROW bad steps in a row.
+        """
+        *flags, stop = torch.stack([*(bad for _, bad, _ in self._steps), self._stop]).tolist()
+        names: list[str] = []
+        length = 0
+        for bad, (number, _, keys) in zip(flags, self._steps, strict=True):
+            names, length = (names + keys, length + 1) if bad else ([], 0)
+            if length == NOT_FINITE_IN_A_ROW:
+                known = sorted(set(itertools.chain(*gathered(names, self._place))))
+                raise NotFiniteError(
+                    f"{label}: losses or gradients were not finite {length} times in a row up to step "
+                    f"{number}, on the samples {', '.join(known[:12])}{' ...' if len(known) > 12 else ''}: "
+                    "look at these, or lower optimizer.learning_rate"
+                )
+        self._steps = self._steps[len(self._steps) - max(length, 1) :]  # the last one's losses are not heard
+        return stop
