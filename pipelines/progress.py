@@ -4,6 +4,7 @@ On a terminal the lines are redrawn in place; elsewhere (a log file, a pipe) eac
 every few seconds. Everything goes to standard error, so that standard output stays for results.
 """
 
+import os
 import shutil
 import sys
 import threading
@@ -91,9 +92,17 @@ class Progress:
             return
         self._last_drawing = time.monotonic()
         self._erase()
-        width = shutil.get_terminal_size().columns - 1
-        self._write("".join(line.text()[:width] + "\n" for line in self._running.values()))
+        width = self._columns() - 1
+        self._write("".join(line.text(width) + "\n" for line in self._running.values()))
         self._drawn = len(self._running)
+
+    def _columns(self) -> int:
+        """The width of the terminal that is written to, which may not be standard output's."""
+        try:
+            columns = os.get_terminal_size(self.stream.fileno()).columns
+        except (OSError, ValueError):
+            columns = 0
+        return columns or shutil.get_terminal_size().columns
 
     def _erase(self) -> None:
         if self._drawn:
@@ -129,7 +138,8 @@ class _Line:
         (then, before), (now, done) = self._history[0], self._history[-1]
         return (done - before) / (now - then) if now > then else 0.0
 
-    def text(self) -> str:
+    def text(self, width: int = 0) -> str:
+        """The line, without its bar where it would be wider than `width`, and cut where it still is."""
         share = min(self.done / self.total, 1.0) if self.total else 0.0
         filled = round(share * BAR_WIDTH)
         parts = [
@@ -140,7 +150,9 @@ class _Line:
         if rate := self.rate():
             rate_text = f"{rate:.3g} {self.unit}/s" if self.unit else f"{rate:.3g}/s"
             parts += [rate_text, f"{clock((self.total - self.done) / rate)} left"]
-        return "  ".join([*parts, self.note] if self.note else parts)
+        parts += [self.note] if self.note else []
+        whole = "  ".join(parts)
+        return whole if not width or len(whole) <= width else "  ".join([parts[0], *parts[2:]])[:width]
 
 
 def clock(seconds: float) -> str:

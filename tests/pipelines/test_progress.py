@@ -1,11 +1,19 @@
 """Progress lines: redrawn on a terminal, sparse elsewhere, with an honest time left."""
 
+import fcntl
 import io
+import os
+import pty
+import struct
+import termios
+import threading
 
 import pytest
+from toy_stage import toy_job
 
 from pipelines import progress
 from pipelines.progress import Progress, brief, clock
+from pipelines.train import train_stage
 
 
 class Terminal(io.StringIO):
@@ -85,6 +93,37 @@ def test_the_rate_begins_anew_where_a_run_goes_on(now):
     assert lines._running["train"].rate() == pytest.approx(1.0)
 
 
+def test_a_real_terminal_shows_a_training_stage_in_one_line(tmp_path):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 70, 0, 0))
+    seen: list[bytes] = []
+
+    def watch():
+        while True:
+            try:
+                seen.append(os.read(master, 65536))
+            except OSError:  # the other end is closed
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    with os.fdopen(slave, "w") as stream:
+        train_stage(toy_job(tmp_path, config={"pause": 0.05}, report_every=1), Progress(stream))
+    thread.join()
+    os.close(master)
+    text = b"".join(seen).decode().replace("\r\n", "\n")
+    (last,) = screen(text)
+    assert last.startswith("train toy: done in 0:0")
+    drawn = [line.rsplit("\x1b[J", 1)[-1] for line in text.split("\n") if "images/s" in line]
+    assert len(drawn) >= 4 and all("/12" in line and len(line) <= 69 for line in drawn)
+    assert any("left" in line and "square" in line for line in drawn)
+    assert text.count("\x1b[1F\x1b[J") >= len(drawn)  # each drawn over the one before
+
+
 def test_clock_and_brief():
     assert [clock(7), clock(754), clock(3723)] == ["0:07", "12:34", "1:02:03"]
-    assert brief({"loss/albedo": 0.12345, "time/step": 3.0, "metric/psnr": 25.0}) == "albedo 0.1235  psnr 25"
+    values = {"loss/albedo": 0.12345, "time/step": 3.0, "metric/psnr": 25.0, "gradient/unet": 1.0}
+    assert brief(values) == "albedo 0.1235  psnr 25"
+    fast = {"speed/images_per_s": 56.2, "speed/data_wait_share": 0.04}
+    assert brief(values | fast) == "56.2 images/s  albedo 0.1235  psnr 25"
+    assert brief(fast | {"speed/data_wait_share": 0.12}) == "56.2 images/s  waits for data 12%"
