@@ -1,9 +1,9 @@
-"""`python -m benchmarks speed [PART]`, `scale`, `fits` and `published`."""
+"""`python -m benchmarks speed [PART]`, `scale`, `fits`, `parsing` and `published`."""
 
 import argparse
 import sys
 
-from benchmarks import fits, scale, speed
+from benchmarks import fits, parsing, scale, speed
 from facefill.errors import UserError
 
 
@@ -27,6 +27,9 @@ def run(arguments: list[str] | None) -> int:
     scale.add_arguments(
         verbs.add_parser("scale", help="what shard sets cost as they grow", description=scale.__doc__)
     )
+    parsing.add_arguments(
+        verbs.add_parser("parsing", help="how well segmenters parse faces", description=parsing.__doc__)
+    )
     verbs.add_parser("published", help="the paper's own numbers")
     chosen = parser.parse_args(arguments)
     if chosen.verb == "published":
@@ -38,6 +41,8 @@ def run(arguments: list[str] | None) -> int:
         return scale.run(chosen)
     if chosen.verb == "fits":
         return fits.run(chosen)
+    if chosen.verb == "parsing":
+        return parsing.run(chosen)
     return speed.run(chosen)
 
 
