@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facefill.errors import UserError
+from pipelines.stop_notice import Terminated
 
 DESCRIPTION = """\
 3D-aware face completion: from raw face datasets to completed photographs.
@@ -198,7 +199,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; 0 done, 2 a mistake that the printed line names, 130 stopped by Ctrl-C."""
+    """Run one verb; 0 done, 2 a mistake that the printed line names, 130 ended by Ctrl-C, 143 by SIGTERM."""
     options = build_parser().parse_args(arguments)
     try:
         if options.verb in ("complete", "views"):
@@ -227,9 +228,10 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"facefill: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("facefill: stopped; the same command continues where it was", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        words = str(stop) or "stopped; the same command continues where it was"
+        print(f"facefill: {words}", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from facefill.config import InpaintConfig, MorphableConfig, SegmentConfig, StageConfig
+from facefill.errors import UserError
 from facefill.geometry.uv_atlas import build_atlas
 from facefill.stages import Assets, Batch, Stage, State, Synchronize, build_stage
 from facefill.stages.inpaint import InpaintStage
@@ -29,6 +30,7 @@ FIELDS_OF = {
     "segment": SegmentStage.fields,
     "inpaint": InpaintStage.fields,
 }
+WIDTH_OF_PARENT = {"morphable_finetune": "width", "inpaint": "encoder_width"}  # the setting that must match
 
 
 def build(job: TrainJob, device: torch.device, synchronize: Synchronize) -> Stage:
@@ -37,12 +39,48 @@ def build(job: TrainJob, device: torch.device, synchronize: Synchronize) -> Stag
 
     config = TypeAdapter(CONFIG_OF[job.stage]).validate_python(job.config)
     model = load_run_model(job.model)
+    check_parents(job)
     parents: dict[str, State] = {}
     for folder in job.parents.values():
-        check_made_with(job.model, read_card(folder)["model"], f"{folder}: trained")
         parents |= read_weights(folder)
     torch.manual_seed(job.seed)
-    return build_stage(job.stage, config, Assets(model, build_atlas(model), parents), device, synchronize)
+    assets = Assets(model, build_atlas(model), parents)
+    try:
+        return build_stage(job.stage, config, assets, device, synchronize)
+    except (RuntimeError, KeyError) as error:
+        if not job.parents or isinstance(error, torch.OutOfMemoryError):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{', '.join(job.parents.values())}: these weights do not fit stage {job.stage} ({reason}): "
+            f"train stage {', '.join(job.parents)} anew"
+        ) from None
+
+
+def check_inputs(job: TrainJob) -> None:
+    """Raise UserError, before anything is started, for parents and data that the job cannot use."""
+    check_parents(job)
+    _ = open_loader(job, job.train_split, 0, max(job.most_workers, 1)).loader.steps_per_epoch
+    if job.evaluate_batches:
+        open_loader(job, job.evaluate_split, 0, 1)
+
+
+def check_parents(job: TrainJob) -> None:
+    """Raise UserError unless the parents are trained, with the job's model and in its width."""
+    if job.stage in WIDTH_OF_PARENT and not job.parents:
+        raise UserError(
+            f"stage {job.stage} starts from the encoder of stage morphable, and no parent is named: train "
+            "that stage first"
+        )
+    for folder in job.parents.values():
+        card = read_card(folder)
+        check_made_with(job.model, card["model"], f"{folder}: trained")
+        name = WIDTH_OF_PARENT[job.stage]
+        if card["config"].get("width") != job.config[name]:
+            raise UserError(
+                f"{folder}: trained with width {card['config'].get('width')}, and stage {job.stage} has "
+                f"{name} {job.config[name]}: make them equal, or train the parent anew"
+            )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pipelines.manifest import load_manifest
 from pipelines.progress import Progress, brief
 from pipelines.registered_model import digest_of_card
 from pipelines.run_model import RunModel
+from pipelines.stage_builder import check_inputs
 from pipelines.steps import data_of, parents_of, training_of
 from pipelines.sweep import SweepPlan, SweepResult, run_sweep
 from pipelines.tracking import Tracking, tracking_address
@@ -53,6 +54,7 @@ def job_of(config: RunConfig, stage: str, model: RunModel, digest: str) -> Train
 def train(config: RunConfig, stage: str, model: RunModel, digest: str, progress: Progress) -> Outcome:
     """Train a stage, or go on with it, in one MLflow run of its own."""
     job = job_of(config, stage, model, digest)
+    check_inputs(job)
     result = train_stage(job, progress, with_origins(tracking_of(config, stage, digest), job))
     return {
         "digest": digest_of_card(read_card(job.weights_folder)),
@@ -75,6 +77,7 @@ def sweep(config: RunConfig, model: RunModel, digest: str, progress: Progress) -
         concurrent=search.concurrent,
     )
     job = replace(job_of(config, "inpaint", model, digest), workers=search.workers)
+    check_inputs(job)
     result = run_sweep(job, plan, progress, tracking_of(config, "sweep", digest))
     write_best(config, result)
     best = ", ".join(f"{key}={value}" for key, value in result.best.items())

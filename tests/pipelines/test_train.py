@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from facefill.errors import UserError
 from pipelines.checkpoints import list_checkpoints, read_weights
 from pipelines.progress import Progress
 from pipelines.recording import read_metrics
+from pipelines.stop_notice import Terminated
 from pipelines.train import train_stage
 from pipelines.train_job import finished
 
@@ -101,6 +103,29 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     assert train(job).steps == 12
 
 
+def test_sigterm_stops_after_the_step_with_a_checkpoint(tmp_path):
+    settings = {"what": "SIGTERM", "at": 5, "marker": str(tmp_path / "marker")}
+    job, whole = toy_job(tmp_path / "stopped", config=settings), toy_job(tmp_path / "whole")
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated, match="same command goes on from its checkpoint at step 6"):
+        train(job)
+    assert signal.getsignal(signal.SIGTERM) is before
+    train(job), train(whole)
+    assert_equal_bits(network_of(job), network_of(whole))
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(tmp_path):
+    job = toy_job(tmp_path)
+    (tmp_path / "stages/toy").mkdir(parents=True)
+    (tmp_path / "stages/toy/checkpoint-0000008").write_bytes(b"in its place")
+    with pytest.raises(NotADirectoryError):
+        train(job)
+    assert finished(job) is None
+    (tmp_path / "stages/toy/checkpoint-0000008").unlink()
+    assert [checkpoint.step for checkpoint in list_checkpoints(job.folder)] == [4]
+    train(job)
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     job, whole = toy_job(tmp_path / "damaged"), toy_job(tmp_path / "whole")
     train(whole)
@@ -137,17 +162,49 @@ def test_one_worker_equals_this_process_bit_for_bit(tmp_path, ray_session):
     assert losses_of(here) == losses_of(there)
 
 
-def test_a_killed_worker_costs_no_bit(tmp_path, ray_session):
-    whole = toy_job(tmp_path / "whole", workers=2)
-    killed = toy_job(
-        tmp_path / "killed", workers=2, config={"what": "kill", "at": 6, "marker": str(tmp_path / "marker")}
+@pytest.fixture(scope="module")
+def whole_of_two(tmp_path_factory, ray_session):
+    """The network that two undisturbed workers train."""
+    job = toy_job(tmp_path_factory.mktemp("whole"), workers=2)
+    train(job)
+    return network_of(job)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("SIGKILL", "a worker was lost; goes on from step 4"),
+        ("SIGTERM", "a worker was told to end .SIGTERM.; all stopped with a checkpoint"),
+    ],
+)
+def test_a_signal_to_a_worker_costs_no_bit(tmp_path, whole_of_two, what, words):
+    job = toy_job(
+        tmp_path, workers=2, config={"what": what, "at": 6, "marker": str(tmp_path / "marker"), "pause": 0.1}
     )
     said = io.StringIO()
-    train(whole)
-    train_stage(killed, Progress(said))
-    assert (tmp_path / "marker").exists() and "a worker was lost; goes on from step 4" in said.getvalue()
-    assert_equal_bits(network_of(killed), network_of(whole))
-    assert [step for step, _ in losses_of(killed)] == [3, 6, 9, 12]
+    train_stage(job, Progress(said))
+    assert (tmp_path / "marker").exists() and re.search(words, said.getvalue())
+    assert_equal_bits(network_of(job), whole_of_two)
+    assert [step for step, _ in losses_of(job)] == [3, 6, 9, 12]
+
+
+def test_sigterm_to_the_driver_stops_all_workers_and_costs_no_bit(tmp_path, whole_of_two):
+    job = toy_job(tmp_path, workers=2, config={"pause": 1.0}, checkpoint_every=1)
+
+    def terminate():
+        while len(list_checkpoints(job.folder)) == 0:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=terminate, daemon=True).start()
+    with pytest.raises(Terminated, match="goes on from its checkpoint at step") as stopped:
+        train(job)
+    step = list_checkpoints(job.folder)[-1].step
+    assert step < 12 and f"at step {step}" in str(stopped.value)
+    assert signal.getsignal(signal.SIGTERM) is before
+    train(job)
+    assert_equal_bits(network_of(job), whole_of_two)
 
 
 def test_a_diverged_job_is_not_tried_again(tmp_path, ray_session):

@@ -67,15 +67,16 @@ class ToyStage:
 
 
 def disturb(settings, step):
-    """Once, at the step that the settings name: die as by a lost machine, raise, or press Ctrl-C."""
+    """Once, at the step that the settings name: get a signal, raise, or press Ctrl-C."""
     marker = settings.get("marker")
     if marker and step == settings["at"]:
         try:
             Path(marker).touch(exist_ok=False)
         except FileExistsError:
             return
-        if settings["what"] == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if settings["what"] in ("SIGKILL", "SIGTERM"):
+            os.kill(os.getpid(), getattr(signal, settings["what"]))
+            return
         raise {"raise": RuntimeError, "interrupt": KeyboardInterrupt}[settings["what"]]("disturbed")
 
 
