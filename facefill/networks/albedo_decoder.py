@@ -5,7 +5,7 @@ It takes no part in completion: it trains the encoder by reconstruction.
 
 from torch import Tensor, nn
 
-from facefill.networks.blocks import convolution_unit, output_layer, scaled_channels
+from facefill.networks.blocks import convolution_unit, laid_out, output_layer, scaled_channels
 
 NUM_FEATURES = 512
 
@@ -24,10 +24,13 @@ LEVELS = (
 class AlbedoDecoder(nn.Module):
     """(N, 512 · width) -> albedo (N, 3, 192, 256) in [0, 1]. 5,543,667 parameters at width 1."""
 
+    channels_last: bool | None = None  # see blocks.laid_out
+
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         channels = scaled_channels(NUM_FEATURES, width)
-        layers: list[nn.Module] = [nn.Unflatten(1, (channels, 1, 1)), nn.Upsample(scale_factor=(3, 4))]
+        # The names count the two steps that spread the feature.
+        layers: list[nn.Module] = [nn.Identity(), nn.Identity()]
         for number, level in enumerate(LEVELS):
             if number > 0:
                 layers.append(nn.Upsample(scale_factor=2))
@@ -39,4 +42,5 @@ class AlbedoDecoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, albedo_feature: Tensor) -> Tensor:
-        return (self.layers(albedo_feature).float().tanh() + 1) / 2
+        spread = albedo_feature[:, :, None, None].expand(-1, -1, 3, 4)
+        return (self.layers(laid_out(spread, self.channels_last)).float().tanh() + 1) / 2

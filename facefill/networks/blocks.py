@@ -5,15 +5,19 @@ conv3x3-GN-ELU-conv3x3-GN with a 1x1 convolution + GN as shortcut where the shap
 """
 
 import math
+from collections import OrderedDict
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d)
+from facefill.geometry.compiled import numba_is_importable
+from facefill.networks.normalization import CHANNELS_PER_GROUP, NormalizedActivation
 
-CHANNELS_PER_GROUP = 4
+Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d)
 
 
 def scaled_channels(channels: int, width: float) -> int:
@@ -27,8 +31,14 @@ def signed(image: Tensor) -> Tensor:
     return image * 2 - 1
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(channels // CHANNELS_PER_GROUP, channels)
+def laid_out(maps: Tensor, channels_last: bool | None) -> Tensor:
+    """(N, C, H, W) with channels last in memory, or not; all later maps of a network lie as its first.
+
+    None is what is fastest: channels last on a CPU where group norms run as compiled loops.
+    """
+    if channels_last is None:
+        channels_last = maps.device.type == "cpu" and numba_is_importable()
+    return maps.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def initialized(layer: Convolution) -> Convolution:
@@ -67,22 +77,23 @@ def convolution_unit(
     """SpectralConv + GN + ELU of Tables 3 and 4."""
     return nn.Sequential(
         spectral_convolution(channels_in, channels_out, kernel, stride, padding, bias),
-        group_norm(channels_out),
-        nn.ELU(),
+        NormalizedActivation(channels_out, "elu"),
     )
 
 
 def convolution_gate(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
     """SigGNConv of Table 5: 3x3 convolution + GN + sigmoid."""
     return nn.Sequential(
-        spectral_convolution(channels_in, channels_out, 3, stride, 1), group_norm(channels_out), nn.Sigmoid()
+        spectral_convolution(channels_in, channels_out, 3, stride, 1),
+        NormalizedActivation(channels_out, "sigmoid"),
     )
 
 
 def deconvolution_gate(channels_in: int, channels_out: int) -> nn.Sequential:
     """SigGNDeconv of Table 5: 4x4 transposed convolution to twice the size + GN + sigmoid."""
     return nn.Sequential(
-        spectral_deconvolution(channels_in, channels_out, 4, 2, 1), group_norm(channels_out), nn.Sigmoid()
+        spectral_deconvolution(channels_in, channels_out, 4, 2, 1),
+        NormalizedActivation(channels_out, "sigmoid"),
     )
 
 
@@ -106,22 +117,58 @@ class ResUnit(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
+        # The names count the activation that the first norm contains.
         self.residual = nn.Sequential(
-            spectral_convolution(channels_in, channels_out, 3, stride, 1),
-            group_norm(channels_out),
-            nn.ELU(),
-            spectral_convolution(channels_out, channels_out, 3, 1, 1),
-            group_norm(channels_out),
+            OrderedDict(
+                {
+                    "0": spectral_convolution(channels_in, channels_out, 3, stride, 1),
+                    "1": NormalizedActivation(channels_out, "elu"),
+                    "3": spectral_convolution(channels_out, channels_out, 3, 1, 1),
+                    "4": NormalizedActivation(channels_out, "elu"),
+                }
+            )
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels_out:
             self.shortcut = nn.Sequential(
-                spectral_convolution(channels_in, channels_out, 1), group_norm(channels_out)
+                spectral_convolution(channels_in, channels_out, 1), NormalizedActivation(channels_out)
             )
-        self.activation = nn.ELU()
 
     def forward(self, features: Tensor) -> Tensor:
+        first, _, _, _ = self.residual
         # A 1x1 convolution of stride 2 reads every second pixel. Taking them first avoids the backward kernel
         # that corrupts the heap on CPUs with few input channels (uxlfoundation/oneDNN#6035).
         taken = features[:, :, :: self.stride, :: self.stride]
-        return self.activation(self.residual(features) + self.shortcut(taken))
+        return self.joined(first(features), self.shortcut(taken))
+
+    def of_enlarged(self, features: Tensor) -> Tensor:
+        """forward(`features` enlarged twofold by nearest neighbour), without ever making what it enlarges.
+
+        The shortcut commutes with the enlargement, its norm included, for all pixels count alike.
+        """
+        first, _, _, _ = self.residual
+        return self.joined(convolved_enlarged(features, first), enlarged(self.shortcut(features)))
+
+    def joined(self, first: Tensor, shortcut: Tensor) -> Tensor:
+        """From the first convolution's answer and the shortcut's to the unit's."""
+        _, norm, second, last_norm = self.residual
+        return last_norm(second(norm(first)), shortcut)
+
+
+def enlarged(features: Tensor) -> Tensor:
+    """Twice the size by nearest neighbour."""
+    return functional.interpolate(features, scale_factor=2.0, mode="nearest")
+
+
+def convolved_enlarged(features: Tensor, convolution: nn.Module) -> Tensor:
+    """A 3x3 convolution with padding 1 of the features enlarged twofold by nearest neighbour.
+
+    Done as the transposed 4x4 convolution of stride 2 that it is: each pixel meets sums of the same weights
+    twice, which saves more than half of the multiplications and the large map.
+    """
+    weight, bias = convolution.weight, convolution.bias
+    assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+    turned = weight.flip(-2, -1).transpose(0, 1)
+    taller = functional.pad(turned, (0, 0, 0, 1)) + functional.pad(turned, (0, 0, 1, 0))
+    kernel = functional.pad(taller, (0, 1)) + functional.pad(taller, (1, 0))
+    return functional.conv_transpose2d(features, kernel, bias, stride=2, padding=1)

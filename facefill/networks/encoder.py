@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from facefill.geometry.camera import WeakPerspective
-from facefill.networks.blocks import convolution_unit, scaled_channels, signed
+from facefill.networks.blocks import convolution_unit, laid_out, scaled_channels, signed
 
 IMAGE_SIZE = 224
 MAXIMUM_SCALE = 2e-3  # px per µm; an aligned face has about 1e-3
@@ -64,6 +64,8 @@ class PooledLinear(nn.Module):
 class Encoder(nn.Module):
     """(N, 3, 224, 224) in [0, 1], holes mid-grey, -> EncoderOutput. 17,391,941 parameters at width 1."""
 
+    channels_last: bool | None = None  # see blocks.laid_out
+
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         channels = scaled_channels(32, width)
@@ -98,7 +100,7 @@ class Encoder(nn.Module):
             linear.bias[::9] = 1 / CONSTANT_HARMONIC
 
     def forward(self, image: Tensor) -> EncoderOutput:
-        features = self.trunk(signed(image))
+        features = self.trunk(laid_out(signed(image), self.channels_last))
         shape = self.shape(features)
         return EncoderOutput(
             identity=shape[:, :NUM_IDENTITY],

@@ -4,23 +4,29 @@ The group norms are applied as printed (the authors' release builds them and lea
 the same parameters): so every counted parameter takes part.
 """
 
+import torch
 from torch import Tensor, nn
 
-from facefill.networks.blocks import group_norm, scaled_channels, signed, spectral_convolution
+from facefill.networks.blocks import laid_out, scaled_channels, signed, spectral_convolution
+from facefill.networks.normalization import NormalizedActivation
 
 
 def halving_unit(channels_in: int, channels_out: int) -> nn.Sequential:
     """SpectralConv(C_in, C_out, 4, 2, 1) + GN + LReLU(0.2)."""
     return nn.Sequential(
-        spectral_convolution(channels_in, channels_out, 4, 2, 1), group_norm(channels_out), nn.LeakyReLU(0.2)
+        spectral_convolution(channels_in, channels_out, 4, 2, 1),
+        NormalizedActivation(channels_out, "leaky_relu"),
     )
 
 
 class PyramidDiscriminator(nn.Module):
     """(N, 3, H, W) in [0, 1] -> four score maps (N, 1, H/4, W/4) .. (N, 1, H/32, W/32), larger = more real.
 
-    2,790,756 parameters at width 1.
+    2,790,756 parameters at width 1. Unless told otherwise, channels lie last only in half precision: the
+    penalty on its gradient, in float32, is left to torch's own operators, which like the plain layout.
     """
+
+    channels_last: bool | None = None  # see blocks.laid_out
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -32,7 +38,10 @@ class PyramidDiscriminator(nn.Module):
         self.scores = nn.ModuleList(spectral_convolution(channels, 1, 1) for channels in judged)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        features = self.first(signed(image))
+        channels_last = self.channels_last
+        if channels_last is None and not torch.is_autocast_enabled(image.device.type):
+            channels_last = False
+        features = self.first(laid_out(signed(image), channels_last))
         scores = []
         for level, score in zip(self.levels, self.scores, strict=True):
             features = level(features)

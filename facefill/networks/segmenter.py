@@ -7,7 +7,14 @@ on the way up; the table prints strides and nearest upsampling, which make 6.70M
 import torch
 from torch import Tensor, nn
 
-from facefill.networks.blocks import ResUnit, output_layer, scaled_channels, signed, spectral_deconvolution
+from facefill.networks.blocks import (
+    ResUnit,
+    laid_out,
+    output_layer,
+    scaled_channels,
+    signed,
+    spectral_deconvolution,
+)
 
 NUM_CLASSES = 3
 
@@ -30,6 +37,8 @@ class Segmenter(nn.Module):
     Any size that 32 divides. 7,180,771 parameters at width 1.
     """
 
+    channels_last: bool | None = None  # see blocks.laid_out
+
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         c32, c64, c128, c256 = (scaled_channels(count, width) for count in (32, 64, 128, 256))
@@ -48,7 +57,7 @@ class Segmenter(nn.Module):
         self.output = output_layer(c32, NUM_CLASSES)
 
     def forward(self, image: Tensor) -> Tensor:
-        level1 = self.down1(signed(image))
+        level1 = self.down1(laid_out(signed(image), self.channels_last))
         level2 = self.down2(self.halve(level1))
         level3 = self.down3(self.halve(level2))
         level4 = self.down4(self.halve(level3))

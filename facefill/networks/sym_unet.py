@@ -12,6 +12,8 @@ from facefill.networks.blocks import (
     ResUnit,
     convolution_gate,
     deconvolution_gate,
+    enlarged,
+    laid_out,
     scaled_channels,
     signed,
     spectral_convolution,
@@ -35,12 +37,13 @@ class GatedUp(nn.Module):
 
     def __init__(self, channels_in: int, channels_skip: int, channels_out: int) -> None:
         super().__init__()
-        self.enlarge = nn.Upsample(scale_factor=2)
         self.features = ResUnit(channels_in + channels_skip, channels_out)
         self.gate = deconvolution_gate(channels_in, channels_out)
 
     def forward(self, inputs: Tensor, *skip: Tensor) -> Tensor:
-        return self.features(torch.cat((self.enlarge(inputs), *skip), dim=1)) * self.gate(inputs)
+        if not skip:
+            return self.features.of_enlarged(inputs) * self.gate(inputs)
+        return self.features(torch.cat((enlarged(inputs), *skip), dim=1)) * self.gate(inputs)
 
 
 class SymUNet(nn.Module):
@@ -49,6 +52,8 @@ class SymUNet(nn.Module):
     albedo (N, 3, 192, 256) in [0, 1] and visible (N, 1, 192, 256), 1 = known; what lies under visible = 0 is
     not seen -> completed albedo (N, 3, 192, 256) in [0, 1] and log_sigma (N, 1, 192, 256), unbounded.
     """
+
+    channels_last: bool | None = None  # see blocks.laid_out
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -69,6 +74,7 @@ class SymUNet(nn.Module):
 
     def forward(self, albedo: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         known = torch.cat((signed(albedo) * visible, visible), dim=1)  # hidden texels become mid-grey
+        known = laid_out(known, self.channels_last)
         level1 = torch.cat((self.down1(known), self.down1_mirrored(known.flip(-1))), dim=1)
         level2 = self.down2(level1)
         level3 = self.down3(level2)

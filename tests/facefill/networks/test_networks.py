@@ -1,5 +1,7 @@
 """The five networks: parameter counts to the digit, ranges, gradients, exact continuation."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,11 @@ PARAMETERS = {
     Segmenter: 7_180_771,
 }
 NARROW = 0.125
+
+
+def group_norm(features: Tensor, norm: nn.Module) -> Tensor:
+    assert isinstance(norm, nn.GroupNorm)
+    return nn.functional.group_norm(features, norm.num_groups, norm.weight, norm.bias, norm.eps)
 
 
 def inputs_of(network: nn.Module, batch: int = 2) -> tuple[Tensor, ...]:
@@ -193,11 +200,41 @@ def test_shortcut_equals_a_strided_convolution() -> None:
     torch.manual_seed(0)
     unit = ResUnit(4, 32, 2).eval()
     features = torch.randn(2, 4, 12, 10, requires_grad=True)
-    convolution, norm = unit.shortcut[0], unit.shortcut[1]
-    printed = nn.functional.conv2d(features, convolution.weight, convolution.bias, stride=2)
-    expected = nn.functional.elu(unit.residual(features) + norm(printed))
+    assert isinstance(unit.shortcut, nn.Sequential)
+    convolution, norm = unit.shortcut
+    weight, bias = convolution.weight, convolution.bias
+    assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+    printed = nn.functional.conv2d(features, weight, bias, stride=2)
+    first, first_norm, second, second_norm = unit.residual
+    residual = second(nn.functional.elu(group_norm(first(features), first_norm)))
+    expected = nn.functional.elu(group_norm(residual, second_norm) + group_norm(printed, norm))
     found = unit(features)
     torch.testing.assert_close(found, expected)
     (gradient,) = torch.autograd.grad(found.square().sum(), features, retain_graph=True)
     (twin,) = torch.autograd.grad(expected.square().sum(), features)
     torch.testing.assert_close(gradient, twin)
+
+
+@pytest.mark.parametrize("width", [0.125, 0.5])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_layout_changes_no_gradient(width: float, precision: torch.dtype) -> None:
+    """Every network's gradients with channels last are those of the plain layout in float32; convolution
+    kernels of some shapes were wrong in one layout alone (uxlfoundation/oneDNN#6035).
+    """
+    for kind in PARAMETERS:
+        torch.manual_seed(0)
+        network: Any = kind(width).eval()
+        inputs = inputs_of(network, 1)
+        if isinstance(network, AlbedoDecoder):
+            inputs = (torch.randn(1, scaled_channels(512, width)),)
+        answers = []
+        for channels_last, dtype in ((False, torch.float32), (True, precision)):
+            network.channels_last = channels_last
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                outputs = tensors_of(network(*inputs))
+            total = torch.stack([out.square().mean() for out in outputs]).sum()
+            gradients = torch.autograd.grad(total, list(network.parameters()))
+            answers.append(torch.cat([gradient.flatten() for gradient in gradients]))
+        plain, other = answers
+        share = float((other - plain).norm() / plain.norm())
+        assert share < (1e-3 if precision == torch.float32 else 0.15), (kind.__name__, share)
