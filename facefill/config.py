@@ -1,6 +1,10 @@
 """Settings of the four training stages; every default is the paper's own value unless a comment says
 otherwise.
 
+precision: of the convolutions; geometry, losses and weights stay in float32. channels_last: memory layout of
+the feature maps, null for what measured fastest on the device. compile: torch.compile of the networks in
+training; slower than our own loops on CPUs, and refused there with bfloat16, whose gradients came out wrong.
+
 Names of loss weights are the names of the metrics (`loss/symmetry`) and of the sweep's keys
 (`stages.inpaint.loss_weights.symmetry`). A weight of zero skips the term.
 """
@@ -53,6 +57,8 @@ class MorphableConfig:
 
     width: float = 1.0
     precision: Precision = "float32"
+    channels_last: bool | None = None
+    compile: bool = False
     jitter: int = 16  # pixels that a training crop may lie off the middle; the release crops the middle (0)
     occlusion: float = 0.5  # share of training images that get a random rectangle
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -65,6 +71,8 @@ class SegmentConfig:
 
     width: float = 1.0
     precision: Precision = "float32"
+    channels_last: bool | None = None
+    compile: bool = False
     jitter: int = 16  # pixels that a training crop may lie off the middle; the release crops the middle (0)
     focal_gamma: float = 2.0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -96,6 +104,8 @@ class InpaintConfig:
     geometry: Literal["fit", "encoder"] = "encoder"
     encoder_width: float = 1.0
     precision: Precision = "float32"
+    channels_last: bool | None = None
+    compile: bool = False
     jitter: int = 16  # pixels that a training crop may lie off the middle; the release crops the middle (0)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     discriminator_learning_rate: float = 3e-4

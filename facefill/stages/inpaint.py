@@ -21,6 +21,7 @@ from facefill.geometry.reconstruction import Fit, fit_from_vector, reconstruct
 from facefill.losses.adversarial import gradient_penalty, hinge_discriminator, hinge_generator
 from facefill.losses.completion import masked_symmetry, uncertain_l1
 from facefill.metrics.image import psnr
+from facefill.networks.blocks import fold_spectral_norm
 from facefill.networks.encoder import Encoder
 from facefill.networks.pyramid_gan import PyramidDiscriminator
 from facefill.networks.sym_unet import SymUNet
@@ -31,6 +32,7 @@ from facefill.stages.training import (
     autocast,
     frozen,
     mean_terms,
+    placed,
     save_networks,
     weighted_sum,
 )
@@ -51,12 +53,13 @@ class InpaintStage:
         self.atlas = assets.atlas.to(device)
         self.texels = face_texels(self.model, self.atlas)
         self.mirror = mirror_coefficients(assets.model).to(device)
-        self.encoder = Encoder(config.encoder_width).to(device)
+        self.encoder = placed(Encoder(config.encoder_width), device, config)
         self.encoder.load_state_dict(assets.parents["encoder"])
-        frozen(self.encoder)
+        fold_spectral_norm(frozen(self.encoder))
         self.inpainter = SymUNet(config.width).to(device)
-        self.discriminator = PyramidDiscriminator(config.discriminator_width).to(device)
-        self.averaged = Averaged(self.inpainter, config.averaging)
+        self.averaged = Averaged(self.inpainter, config.averaging)  # a copy, so before it is compiled
+        placed(self.inpainter, device, config)
+        self.discriminator = placed(PyramidDiscriminator(config.discriminator_width), device, config)
         rate, judge_rate = config.optimizer.learning_rate, config.discriminator_learning_rate
         self.descent = Descent("inpainter", self.inpainter.parameters(), config.optimizer, rate, synchronize)
         self.judge_descent = Descent(

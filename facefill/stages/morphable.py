@@ -23,7 +23,7 @@ from facefill.metrics.geometry import landmark_nme
 from facefill.networks.albedo_decoder import AlbedoDecoder
 from facefill.networks.encoder import Encoder
 from facefill.stages import Assets, Batch, State, Synchronize
-from facefill.stages.training import Descent, autocast, mean_terms, save_networks, weighted_sum
+from facefill.stages.training import Descent, autocast, mean_terms, placed, save_networks, weighted_sum
 
 
 class MorphableStage:
@@ -46,8 +46,8 @@ class MorphableStage:
         self.atlas = assets.atlas.to(device)
         self.face = self.atlas.face[None, None].float()
         self.mirror = mirror_coefficients(assets.model).to(device)
-        self.encoder = Encoder(config.width).to(device)
-        self.decoder = AlbedoDecoder(config.width).to(device)
+        self.encoder = placed(Encoder(config.width), device, config)
+        self.decoder = placed(AlbedoDecoder(config.width), device, config)
         if "encoder" in assets.parents:
             self.encoder.load_state_dict(assets.parents["encoder"])
             self.decoder.load_state_dict(assets.parents["albedo_decoder"])

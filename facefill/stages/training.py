@@ -3,13 +3,16 @@
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from facefill.config import OptimizerConfig, Precision
+from facefill.config import OptimizerConfig, Precision, StageConfig
+from facefill.errors import UserError
 from facefill.stages import Synchronize
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Descent:
@@ -33,7 +36,11 @@ class Descent:
         self.synchronize = synchronize
         self.parameters = list(parameters)
         self.adam = torch.optim.Adam(
-            self.parameters, learning_rate, (config.beta1, config.beta2), weight_decay=config.weight_decay
+            self.parameters,
+            learning_rate,
+            (config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
 
     def add(self, loss: Tensor, share: float = 1.0) -> None:
@@ -71,8 +78,8 @@ class Averaged:
     def follow(self, network: nn.Module, step: int) -> None:
         """Take in the weights after update `step` (0, 1, …)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for parameter, other in zip(self.network.parameters(), network.parameters(), strict=True):
-            parameter.lerp_(other, 1 - decay)
+        averages: list[Tensor] = list(self.network.parameters())
+        torch._foreach_lerp_(averages, [*map(torch.Tensor.detach, network.parameters())], 1 - decay)
         for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
             mine.copy_(theirs)
 
@@ -99,6 +106,24 @@ def save_networks(networks: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Convolutions in `precision`; losses, geometry and weights stay in float32 whatever it is."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def placed(network: Network, device: torch.device, config: StageConfig) -> Network:
+    """The network on the device, in the memory layout and compiled as the settings say.
+
+    Raises UserError for what was seen to give wrong gradients: compiled bfloat16 on a CPU.
+    """
+    # compiled code brings its own loops, so the layout that ours want is no gain there
+    layout = config.channels_last if not config.compile else bool(config.channels_last)
+    cast(Any, network).channels_last = layout
+    network = network.to(device)
+    if config.compile:
+        if device.type == "cpu" and config.precision == "bfloat16":
+            raise UserError(
+                "compile: true with precision: bfloat16 gives wrong gradients on CPUs: set one of them back"
+            )
+        network.compile()
+    return network
 
 
 def frozen(network: nn.Module) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ from facefill.config import (
     InpaintConfig,
     MorphableConfig,
     OptimizerConfig,
-    Precision,
     SegmentConfig,
     StageConfig,
     finetune_weights,
 )
+from facefill.errors import UserError
+from facefill.face_parsing import UNKNOWN
 from facefill.networks.albedo_decoder import AlbedoDecoder
 from facefill.networks.encoder import Encoder
 from facefill.samples import split_batch
@@ -35,10 +37,8 @@ CASES: dict[str, StageConfig] = {
 }
 
 
-def make_stage(
-    name: str, seed: int = 0, keep: list[torch.Tensor] | None = None, precision: Precision = "float32"
-) -> Stage:
-    """keep: gets a copy of every gradient that an update is made with."""
+def make_stage(name: str, seed: int = 0, keep: list[torch.Tensor] | None = None, **settings: Any) -> Stage:
+    """keep: gets a copy of every gradient that an update is made with. settings: of the stage's config."""
     model, atlas = model_and_atlas()
     torch.manual_seed(7)
     parents = {"encoder": Encoder(WIDTH).state_dict(), "albedo_decoder": AlbedoDecoder(WIDTH).state_dict()}
@@ -51,7 +51,7 @@ def make_stage(
             keep.extend(p.grad.clone() for p in parameters)
         return alone(parameters)
 
-    config = replace(CASES[name], precision=precision)
+    config = replace(CASES[name], **settings)
     return build_stage(name, config, Assets(model, atlas, chosen), torch.device("cpu"), synchronize)
 
 
@@ -89,6 +89,19 @@ def test_continuing_from_the_state_is_the_same_to_the_bit(name: str) -> None:
     for network, state in straight.weights().items():
         for key, value in state.items():
             assert torch.equal(value, continued.weights()[network][key]), (network, key)
+
+
+def test_segmenting_learns_from_fitted_photographs_without_labels() -> None:
+    labelled, bare = make_batch(1), make_batch(1)
+    bare["parsing"] = torch.full_like(bare["parsing"], UNKNOWN)
+    stage = make_stage("segment")
+    assert 0 < float(stage.train_step([bare])["loss/focal"]) < 2
+    assert float(stage.evaluate(bare)["metric/accuracy"]) > 0
+    both = {name: torch.cat([labelled[name], bare[name]]) for name in ("seed", "image", "parsing", "fit")}
+    both["fit"][0] = torch.nan  # as of a labelled picture that nobody fitted
+    assert torch.isfinite(stage.train_step([both])["loss/focal"])
+    bare["fit"] = torch.full_like(bare["fit"], torch.nan)
+    assert float(stage.train_step([bare])["loss/focal"]) == 0
 
 
 def test_evaluating_changes_nothing() -> None:
@@ -183,3 +196,20 @@ def test_an_averaging_of_zero_publishes_the_last_weights() -> None:
         network.weight.add_(1)
     averaged.follow(network, 5)
     assert torch.equal(averaged.network.weight, network.weight)
+
+
+@pytest.mark.parametrize("name", ["morphable", "segment", "inpaint"])
+def test_the_memory_layout_changes_no_gradient(name: str) -> None:
+    by_layout = []
+    for channels_last in (False, True):
+        gradients: list[torch.Tensor] = []
+        stage = make_stage(name, keep=gradients, channels_last=channels_last)
+        stage.train_step([make_batch(1)])
+        by_layout.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    plain, last = by_layout
+    assert float((plain - last).norm() / plain.norm()) < 1e-3
+
+
+def test_compiled_bfloat16_is_refused_on_cpus() -> None:
+    with pytest.raises(UserError, match="wrong gradients"):
+        make_stage("segment", precision="bfloat16", compile=True)
