@@ -130,7 +130,7 @@ def fit_tasks(
         by_shard.setdefault(row.shard, []).append(row)
     tasks = []
     for shard in manifest.shards:
-        inputs = f"{FIT_FORMAT} {shard.md5sum} {model.checksum} {taken}{by_encoder}"
+        inputs = f"{FIT_FORMAT} {shard.checksum} {model.checksum} {taken}{by_encoder}"
         table = storage.join(folder, f"{shard.url.removesuffix('.tar')}.parquet")
         rows = tuple(by_shard[shard.url])
         of_shard = replace(manifest, rows=(), shards=(shard,), rejected=())

@@ -141,8 +141,7 @@ def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> Part
     with storage.open(tar_url, "wb") as file:
         stream = _Measured(file)
         _write_tar(stream, prepare(piece.items), piece, rows, rejected)
-    checksums = {"md5sum": stream.md5.hexdigest(), "sha256": stream.sha256.hexdigest()}
-    written = ShardFile(url=piece.shard, nsamples=len(rows), filesize=stream.size, **checksums)
+    written = ShardFile(piece.shard, len(rows), stream.size, stream.sha256.hexdigest())
     if not rows:
         storage.remove(tar_url)
     part = Part(digest, written if rows else None, tuple(rejected))
@@ -189,14 +188,13 @@ def _write_tar(
 
 
 class _Measured:
-    """A file that only grows, with its checksums and size."""
+    """A file that only grows, with its checksum and size."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.size = file, 0
-        self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        self.sha256 = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
-        self.md5.update(data)
         self.sha256.update(data)
         self.size += len(data)
         return self.file.write(data)

@@ -34,7 +34,7 @@ def manifest(folder: str) -> Manifest:
         folder=folder,
         dataset="celeba",
         rows=(row("celeba/1"), row("celeba/2", "test")),
-        shards=(ShardFile("celeba-train-000000.tar", "0" * 32, 1, 10240),),
+        shards=(ShardFile("celeba-train-000000.tar", 1, 10240, "0" * 64),),
         rejected=(Rejected("celeba/3", "/data/3.jpg", "a truncated JPEG"),),
         config={"size": 256},
     )
@@ -62,8 +62,17 @@ def test_index_has_the_wids_layout(tmp_path):
     index = json.loads((tmp_path / "index.json").read_text())
     assert index["__kind__"] == "wids-shard-index-v1" and index["wids_version"] == 1
     assert index["shardlist"] == [
-        {"url": "celeba-train-000000.tar", "md5sum": "0" * 32, "nsamples": 1, "filesize": 10240, "sha256": ""}
+        {"url": "celeba-train-000000.tar", "nsamples": 1, "filesize": 10240, "sha256": "0" * 64}
     ]
+
+
+def test_sets_of_before_keep_the_checksum_that_ties_fits_to_them(tmp_path):
+    save_manifest(manifest(str(tmp_path)))
+    index = json.loads((tmp_path / "index.json").read_text())
+    for known, tells in [({"md5sum": "1" * 32}, "1" * 32), ({}, "0" * 64)]:
+        (tmp_path / "index.json").write_text(json.dumps(index | {"shardlist": [index["shardlist"][0] | known]}))
+        [shard] = load_manifest(str(tmp_path)).shards
+        assert shard.checksum == tells and shard.sha256 == "0" * 64
 
 
 def test_splits(tmp_path):

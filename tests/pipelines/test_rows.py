@@ -45,7 +45,7 @@ def saved(folder: Path | str) -> Manifest:
         folder=str(folder),
         dataset="faces",
         rows=ROWS,
-        shards=tuple(ShardFile(url, "0" * 32, PER_SHARD, 10240) for url in shards),
+        shards=tuple(ShardFile(url, PER_SHARD, 10240, "0" * 64) for url in shards),
         rejected=(),
         config={},
     )

@@ -178,7 +178,7 @@ def test_a_data_set_on_s3_becomes_the_same_shards(bucket, tmp_path):
     remote = shard_dataset(listing, storage.join(bucket, "shards"), samples_per_shard=3, config={}, workers=0)
     here = list_records(str(root), settings, "aligned")
     local = shard_dataset(here, str(tmp_path / "shards"), samples_per_shard=3, config={}, workers=0)
-    assert [s.md5sum for s in remote.shards] == [s.md5sum for s in local.shards]
+    assert [s.sha256 for s in remote.shards] == [s.sha256 for s in local.shards]
     reopened = load_manifest(storage.join(bucket, "shards"))
     assert reopened == remote
     step, batch = next(Loader([reopened], 2, seed=1, split="train").batches())
