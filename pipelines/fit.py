@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,11 @@ from facefill.networks.encoder import Encoder
 from facefill.samples import Batch, collate, decode_sample
 from pipelines import jobs, storage, tables
 from pipelines.fit_encoder import RunEncoder, fit_by_encoder, load_encoder
-from pipelines.manifest import Manifest, Row, load_manifest
+from pipelines.manifest import Manifest, load_manifest
+from pipelines.rows import Row
 from pipelines.run_model import RunModel, default_run_model, load_run_model
 from pipelines.shard_reader import ShardReader
+from pipelines.shard_rows import ShardRows, rows_by_shard
 
 FIT_FORMAT = 3  # counts up when the same input gives another fit
 AT_ONCE = 4  # more take memory and are no faster
@@ -51,12 +54,12 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class FitTask:
-    """One shard to fit. `shards` is the manifest of this one without rows; `rows` are the shard's own;
+    """One shard to fit. `shards` is the manifest of this one without rows; `rows` names the shard's own;
     `ground_truth` is empty or the model's name; `encoder` is None where landmarks and pixels are fitted.
     """
 
     shards: Manifest
-    rows: tuple[Row, ...]
+    rows: ShardRows
     table: str
     model: RunModel
     ground_truth: str
@@ -125,14 +128,10 @@ def fit_tasks(
     """One task per tar of the set, in order."""
     taken = model.name if ground_truth and model.owns(ground_truth) else ""
     by_encoder = f" encoder {encoder.sha256}" if encoder else ""
-    by_shard: dict[str, list[Row]] = {}
-    for row in manifest.rows:
-        by_shard.setdefault(row.shard, []).append(row)
     tasks = []
-    for shard in manifest.shards:
+    for shard, rows in rows_by_shard(manifest):
         inputs = f"{FIT_FORMAT} {shard.checksum} {model.checksum} {taken}{by_encoder}"
         table = storage.join(folder, f"{shard.url.removesuffix('.tar')}.parquet")
-        rows = tuple(by_shard[shard.url])
         of_shard = replace(manifest, rows=(), shards=(shard,), rejected=())
         tasks.append(FitTask(of_shard, rows, table, model, taken, encoder, inputs))
     return tasks
@@ -167,8 +166,8 @@ def fit_shard(task: FitTask) -> dict[str, Any]:
     with one_thread():
         model, atlas = geometry_of(task.model, device)
         encoder = load_encoder(task.encoder, device) if task.encoder else None
-        for start in range(0, len(task.rows), AT_ONCE):
-            some = task.rows[start : start + AT_ONCE]
+        samples = iter(task.rows)
+        while some := list(islice(samples, AT_ONCE)):
             rows += fit_rows(task, some, reader, model, atlas, encoder)
             jobs.advance(len(some))
     tables.write_table(task.table, rows, COLUMNS)

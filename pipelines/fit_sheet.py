@@ -3,9 +3,9 @@
 It is drawn anew whenever the fit step runs; nothing else depends on it.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from facefill.samples import collate, decode_sample
 from pipelines import jobs, storage, tables
 from pipelines.contact_sheet import encoded
 from pipelines.fit import FitTask, fit_tasks, one_thread
-from pipelines.manifest import Row, load_manifest
+from pipelines.manifest import load_manifest
 from pipelines.run_model import RunModel, load_run_model
 from pipelines.shard_reader import ShardReader
 
@@ -37,24 +37,29 @@ def write_fit_sheet(shards: str, fits: str, model: RunModel, *, workers: int | N
     return url
 
 
-def shown_fits(tasks: Sequence[FitTask]) -> list[FitTask]:
+def shown_fits(tasks: Sequence[FitTask]) -> list[tuple[FitTask, tuple[str, ...]]]:
     """Up to SHOWN of the faces that were fitted, evenly spread over the whole set: the tasks of their shards
-    with those rows alone.
+    with their keys.
     """
-    good: list[tuple[int, Row]] = []
-    for number, task in enumerate(tasks):
-        fitted = {row["key"] for row in tables.read_table(task.table, ["key", "reason"]) if not row["reason"]}
-        good += [(number, row) for row in task.rows if row.key in fitted]
-    count = min(SHOWN, len(good))
-    chosen = [good[place * (len(good) - 1) // max(count - 1, 1)] for place in range(count)]
-    return [
-        replace(tasks[number], rows=tuple(row for _, row in rows))
-        for number, rows in groupby(chosen, key=lambda pair: pair[0])
-    ]
+    ends = list(accumulate(len(fitted_keys(task)) for task in tasks))
+    total = ends[-1] if ends else 0
+    count = min(SHOWN, total)
+    places = (place * (total - 1) // max(count - 1, 1) for place in range(count))
+    shown = []
+    for number, same in groupby(places, key=lambda place: bisect_right(ends, place)):
+        keys = fitted_keys(tasks[number])
+        shown.append((tasks[number], tuple(keys[place - ends[number]] for place in same)))  # from the end
+    return shown
 
 
-def draw_fits(task: FitTask) -> list[tuple[str, Tiles]]:
+def fitted_keys(task: FitTask) -> list[str]:
+    """The samples of a shard that have a fit, in order."""
+    return [row["key"] for row in tables.read_table(task.table, ["key", "reason"]) if not row["reason"]]
+
+
+def draw_fits(shown: tuple[FitTask, tuple[str, ...]]) -> list[tuple[str, Tiles]]:
     """A label and the tiles of every face shown of one shard."""
+    task, keys = shown
     reader = ShardReader()
     fits = {row["key"]: row for row in tables.read_table(task.table)}
     drawn = []
@@ -62,6 +67,8 @@ def draw_fits(task: FitTask) -> list[tuple[str, Tiles]]:
         model = load_run_model(task.model)
         atlas = build_atlas(model)
         for row in task.rows:
+            if row.key not in keys:
+                continue
             fields = ("image", "landmarks")
             sample = decode_sample(reader.members(task.shards, row, fields), fields)
             batch = collate([{**sample, "key": row.key, "seed": 0}])

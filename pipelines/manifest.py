@@ -135,7 +135,7 @@ def save_tables(manifest: Manifest, shards: Iterable[tuple[str, tables.Table]], 
 def load_manifest(folder: str) -> Manifest:
     """Read a set's manifest; its rows are read when they are asked for. Raises UserError when it has none."""
     try:
-        rows = _load_rows(folder)
+        rows = load_rows(folder)
         rejected = tables.read_table(storage.join(folder, "rejected.parquet"))
         index = json.loads(storage.read_text(storage.join(folder, "index.json")))
         config = json.loads(storage.read_text(storage.join(folder, "config.json")))
@@ -154,7 +154,8 @@ def load_manifest(folder: str) -> Manifest:
     )
 
 
-def _load_rows(folder: str) -> Rows:
+def load_rows(folder: str) -> Rows:
+    """The rows of a finished set, without the rest of its manifest."""
     url = storage.join(folder, "manifest.parquet")
     file = tables.TableFile(url, storage.read_bytes(url))
     if set(file.names()) >= set(ROW_COLUMNS):

@@ -1,7 +1,7 @@
 """What goes into a shard: samples ready to be stored, and the slices of work that give them."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,18 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Slice:
-    """What one shard is made of; `items` are handed to the set's `prepare` together."""
+    """What one shard is made of; `items` are handed to the set's `prepare` together.
+
+    They have a length, and how they print decides whether a shard that is there is kept.
+    """
 
     shard: str
     split: str
-    items: tuple[Any, ...]
+    items: Any
 
 
 # The items of a slice -> its samples or rejections, in order; a module-level function or a partial of one.
-Prepare = Callable[[Sequence[Any]], Iterable[Prepared | Rejected]]
+Prepare = Callable[[Any], Iterable[Prepared | Rejected]]
 
 
 def members_sha256(members: Mapping[str, bytes]) -> str:

@@ -7,9 +7,11 @@ millisecond, and they would take ten times the rest. Each shard is tied to the c
 the morphable model, so a projection that is older than its fit is made again.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,10 +25,12 @@ from facefill.geometry.uv_atlas import UVAtlas
 from facefill.samples import decode_sample, encode_sample
 from pipelines import jobs, storage, tables
 from pipelines.fit import device_of_worker, fit_tasks, geometry_of, one_thread
-from pipelines.manifest import Manifest, Rejected, Row, load_manifest
+from pipelines.manifest import Manifest, Rejected, load_manifest
 from pipelines.prepared import Prepared, Slice
+from pipelines.rows import Row
 from pipelines.run_model import RunModel, default_run_model
 from pipelines.shard_reader import ShardReader
+from pipelines.shard_rows import ShardRows
 from pipelines.shards import write_shard_set
 
 PROJECTION_FORMAT = 3  # counts up when the same input gives other bytes
@@ -34,12 +38,24 @@ AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class ProjectItem:
-    """One sample with the table that its fit stands in, and the table's checksum."""
+class FittedShard:
+    """The samples of one shard and the table that their fits stand in.
 
-    row: Row
-    table: str
+    What decides whether a projection is kept is how it prints: the checksums of rows, tar and table, and not
+    where they lie.
+    """
+
+    rows: ShardRows = field(repr=False)
+    table: str = field(repr=False)
+    rows_sha256: str
+    tar_checksum: str
     table_sha256: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
 
 
 def project_dataset(
@@ -58,12 +74,15 @@ def project_dataset(
     manifest = load_manifest(shards)
     model = model or default_run_model()
     tasks = fit_tasks(manifest, fits, model, ground_truth)
+    samples = iter(manifest.rows)
     slices = []
     for task in tasks:
-        name = task.rows[0].shard.replace(manifest.dataset, f"{manifest.dataset}-uv", 1)
-        checked_table = task.table, storage.sha256(task.table)
-        items = tuple(ProjectItem(row, *checked_table) for row in task.rows)
-        slices.append(Slice(name, task.rows[0].split, items))
+        [shard] = task.shards.shards
+        rows = list(islice(samples, len(task.rows)))
+        sha256 = hashlib.sha256(repr(rows).encode()).hexdigest()
+        fitted = FittedShard(task.rows, task.table, sha256, shard.checksum, storage.sha256(task.table))
+        name = shard.url.replace(manifest.dataset, f"{manifest.dataset}-uv", 1)
+        slices.append(Slice(name, rows[0].split, fitted))
     config = {"projection": PROJECTION_FORMAT, "model": model.checksum, "model_name": model.name}
     without_rows = replace(manifest, rows=(), rejected=())
     return write_shard_set(
@@ -80,7 +99,7 @@ def project_dataset(
 
 
 def prepare_projections(
-    shards: Manifest, run_model: RunModel, items: Sequence[ProjectItem]
+    shards: Manifest, run_model: RunModel, fitted: FittedShard
 ) -> Iterator[Prepared | Rejected]:
     """The UV samples of one shard, in order; samples without a fit are rejected with its reason.
 
@@ -89,9 +108,9 @@ def prepare_projections(
     with one_thread():
         model, atlas = geometry_of(run_model, device_of_worker())
     reader = ShardReader()
-    fits = {row["key"]: row for table in {item.table for item in items} for row in tables.read_table(table)}
-    for start in range(0, len(items), AT_ONCE):
-        rows = [item.row for item in items[start : start + AT_ONCE]]
+    fits = {row["key"]: row for row in tables.read_table(fitted.table)}
+    samples = iter(fitted)
+    while rows := list(islice(samples, AT_ONCE)):
         with one_thread():
             prepared = project_some(shards, rows, fits, reader, model, atlas)
         jobs.advance(len(rows))

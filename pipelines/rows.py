@@ -137,6 +137,10 @@ class Rows(Sequence[Row]):
                 start += count
         return runs
 
+    def between(self, start: int, stop: int) -> "Rows":
+        """Those from `start` to `stop` of all rows of the files."""
+        return Rows(self._files, [(start, stop)])
+
     def of_split(self, split: str) -> "Rows":
         """Those of one split."""
         return Rows(self._files, [(start, stop) for name, start, stop in self.splits() if name == split])

@@ -16,7 +16,7 @@ def test_faces_are_evenly_spread_and_refused_ones_left_out(tmp_path):
         rows = [{"key": row.key, **made, "reason": refused.get(row.key, "")} for row in task.rows]
         tables.write_table(task.table, rows, COLUMNS)
     shown = shown_fits(tasks)
-    keys = [row.key for task in shown for row in task.rows]
+    keys = [key for _, keys in shown for key in keys]
     assert len(shown) == len(tasks) and len(keys) == SHOWN == len(set(keys)) and keys == sorted(keys)
     assert keys[0] == "drawn/001" and keys[-1] == f"drawn/{SHOWN + 4:03d}"
 
