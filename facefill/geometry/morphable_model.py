@@ -115,7 +115,7 @@ def checksum(model: MorphableModel) -> str:
     for name, value in _tensors(model).items():
         array = np.ascontiguousarray(value.cpu().numpy())
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()
 
 

@@ -47,19 +47,21 @@ def photometric_rows(model: MorphableModel, atlas: UVAtlas) -> PhotometricRows:
     def at_texels(values: Tensor) -> Tensor:  # (B, V, 3) -> (B, T, 3)
         return torch.einsum("btcd,tc->btd", values[:, corners], barycentric)
 
-    bases = torch.cat((model.identity_basis, model.expression_basis))
-    places, turns = [], []
-    for part in bases.split(AT_ONCE):
+    parts = (*model.identity_basis.split(AT_ONCE), *model.expression_basis.split(AT_ONCE))
+    bases = model.mean.new_empty(len(texels), 6, sum(map(len, parts)))
+    stop = 0
+    for part in parts:
+        start, stop = stop, stop + len(part)
         ahead = vertex_normals(model.mean + part, model.triangles)
         behind = vertex_normals(model.mean - part, model.triangles)
-        places.append(at_texels(part) / UNIT)
-        turns.append(at_texels(0.5 * (ahead - behind)))
+        bases[:, :3, start:stop] = (at_texels(part) / UNIT).permute(1, 2, 0)
+        bases[:, 3:, start:stop] = at_texels(0.5 * (ahead - behind)).permute(1, 2, 0)
     per_texel = _texels_per_decimetre(model)
-    colours = [blurred_maps(model, atlas, blur * per_texel).flatten(2)[:, :, texels] for blur in BLURS]
+    colours = [blurred_colours(model, atlas, blur * per_texel, texels) for blur in BLURS]
     return PhotometricRows(
         corners=corners,
         barycentric=barycentric,
-        bases=torch.cat((torch.cat(places), torch.cat(turns)), 2).permute(1, 2, 0).contiguous(),
+        bases=bases,
         albedo=torch.stack([maps[0] for maps in colours]),
         albedo_basis=torch.stack([maps[1:] for maps in colours]),
     )
@@ -85,13 +87,19 @@ def chosen_texels(model: MorphableModel, atlas: UVAtlas, normals: Tensor) -> Ten
     return torch.nonzero(wanted & lattice.flatten())[:, 0]
 
 
-def blurred_maps(model: MorphableModel, atlas: UVAtlas, sigma: float) -> Tensor:
-    """(1 + A, 3, 192, 256) mean albedo and albedo basis, blurred over the atlas by `sigma` texels."""
-    maps = torch.cat((model.mean_albedo[None], model.albedo_basis))
-    face = atlas.face.to(maps.dtype)[None, None]
+def blurred_colours(model: MorphableModel, atlas: UVAtlas, sigma: float, texels: Tensor) -> Tensor:
+    """(1 + A, 3, T) mean albedo and albedo basis at some flat texels, blurred over the atlas by `sigma`
+    texels.
+    """
+    face = atlas.face.to(model.mean_albedo.dtype)[None, None]
+    weight = gaussian_blur(face, sigma).clamp_min(1e-3)
     # one map at a time: all at once would take 300 MB
-    blurred = torch.cat([gaussian_blur(one[None] * face, sigma) for one in maps])
-    return blurred / gaussian_blur(face, sigma).clamp_min(1e-3)
+    return torch.stack(
+        [
+            (gaussian_blur(one[None] * face, sigma) / weight)[0].flatten(1)[:, texels]
+            for one in (model.mean_albedo, *model.albedo_basis)
+        ]
+    )
 
 
 def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:  # (N, C, H, W)

@@ -1,10 +1,15 @@
 """Tables of rows."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from facefill.errors import UserError
 from pipelines import storage, tables
 
+ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = {"key": "string", "count": "int64", "numbers": "list<float64>", "good": "bool"}
 ROWS = [
     {"key": "a", "count": 2**40, "numbers": [1.5, 2.5], "good": True},
@@ -37,3 +42,34 @@ def test_what_is_no_table_is_named(tmp_path):
     (tmp_path / "t.parquet").write_text("<html>")
     with pytest.raises(UserError, match=r"t\.parquet"):
         tables.read_table(str(tmp_path / "t.parquet"))
+
+
+def test_every_kind_and_what_is_absent():
+    values = {
+        "string": ["ä", "", "b"],
+        "int64": [-(2**62), 0, 3],
+        "float64": [0.1, float("inf"), -2.0],
+        "float32": [0.5, 1.0, -2.0],
+        "bool": [True, False, True],
+        "list<string>": [["x", "yz"], [], ["ü"]],
+        "list<int64>": [[1], [], [2, 3]],
+        "list<float64>": [[0.1], [], [2.0, 3.0]],
+    }
+    assert set(values) == set(tables.COLUMN_KINDS)
+    for kind, given in values.items():
+        for column in (given, [None, *given], [None], []):
+            table = tables.table_of_columns({"x": column}, {"x": kind})
+            table.validate(full=True)
+            assert tables.column(table, "x") == column
+    with pytest.raises(TypeError):
+        tables.table_of_columns({"x": [1.5]}, {"x": "int64"})
+
+
+def test_tables_do_not_load_pandas(tmp_path):
+    """In a process of its own: this one may have it already."""
+    command = (
+        "import sys; from pipelines import tables; "
+        f"tables.write_table({str(tmp_path / 't.parquet')!r}, {ROWS!r}, {COLUMNS!r}); "
+        f"tables.read_table({str(tmp_path / 't.parquet')!r}); sys.exit('pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT).returncode == 0
