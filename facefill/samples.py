@@ -190,8 +190,8 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> Batch:
 
     image (N,3,256,256) float [0,1]; landmarks (N,68,2), where a five-point sample has its nose tip and mouth
     corners and NaN elsewhere; five (N,5,2); parsing (N,256,256) int64, UNKNOWN where a sample has none;
-    uv_texture, uv_albedo (N,3,192,256) float; uv_visible (N,1,192,256) float; fit (N,261); parameters
-    (N,234), NaN where absent; seed (N,) int64; key: list of str. The uv fields and the fit must be in all
+    uv_texture, uv_albedo (N,3,192,256) float; uv_visible (N,1,192,256) float; fit (N,261) and parameters
+    (N,234), NaN where a sample has none; seed (N,) int64; key: list of str. The uv fields must be in all
     samples or in none: UserError otherwise.
     """
     columns = {field.name: [sample.get(field.name) for sample in samples] for field in FIELDS}
@@ -209,7 +209,7 @@ def stack(
     batch: Batch = {"key": list(keys), "seed": torch.from_numpy(np.array(seeds, np.int64))}
     present = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     batch["landmarks"], batch["five"] = _both_landmarks(columns.get("landmarks", [None] * len(keys)))
-    for name in (*PICTURES, "uv_visible", "fit"):
+    for name in (*PICTURES, "uv_visible"):
         if name in present:
             lacking = [key for key, value in zip(keys, present[name], strict=True) if value is None]
             if lacking:
@@ -227,9 +227,10 @@ def stack(
         batch["parsing"] = _joined([unknown if p is None else p for p in present["parsing"]])
     else:
         batch["parsing"] = torch.from_numpy(unknown).expand(len(keys), -1, -1)
-    if "parameters" in present:
-        absent = np.full(PARAMETERS_SIZE, np.nan, np.float32)
-        batch["parameters"] = _joined([absent if p is None else p for p in present["parameters"]])
+    for name, size in (("fit", FIT_SIZE), ("parameters", PARAMETERS_SIZE)):
+        if name in present:
+            absent = np.full(size, np.nan, np.float32)
+            batch[name] = _joined([absent if values is None else values for values in present[name]])
     return batch
 
 

@@ -1,4 +1,7 @@
-"""Stage `segment`: parse a face into face, occluder and background (supplementary 4.3, Table 7)."""
+"""Stage `segment`: parse a face into face, occluder and background (supplementary 4.3, Table 7).
+
+Photographs without labels, where they are fitted, are labelled by geometry (`face_labels`).
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +11,13 @@ from torch import Tensor
 
 from facefill.augmentation import centre_crop, crop_and_flip
 from facefill.config import SegmentConfig
+from facefill.face_labels import with_labels
 from facefill.face_parsing import NUM_CLASSES, UNKNOWN
 from facefill.geometry.morphable_model import mirror_coefficients
 from facefill.losses.focal import focal_loss
 from facefill.networks.segmenter import Segmenter
 from facefill.stages import Assets, Batch, State, Synchronize
-from facefill.stages.training import Descent, autocast, mean_terms, save_networks
+from facefill.stages.training import Descent, autocast, mean_terms, placed, save_networks
 
 COLOURS = ((0.95, 0.75, 0.65), (0.25, 0.45, 0.85), (0.12, 0.12, 0.12))  # face, occluder, background
 
@@ -22,15 +26,17 @@ class SegmentStage:
     """Fields → segmenter → focal loss → step → intersection over union."""
 
     name = "segment"
-    fields: tuple[str, ...] = ("image", "parsing")
+    fields: tuple[str, ...] = ("image", "parsing", "fit")
 
     def __init__(
         self, config: SegmentConfig, assets: Assets, device: torch.device, synchronize: Synchronize
     ) -> None:
         self.config = config
         self.step = 0
-        self.mirror = mirror_coefficients(assets.model).to(device)
-        self.segmenter = Segmenter(config.width).to(device)
+        self.model = assets.model.to(device)
+        self.atlas = assets.atlas.to(device)
+        self.mirror = mirror_coefficients(self.model)
+        self.segmenter = placed(Segmenter(config.width), device, config)
         self.descent = Descent(
             "segmenter",
             self.segmenter.parameters(),
@@ -45,6 +51,7 @@ class SegmentStage:
         terms = []
         for part in parts:
             example = crop_and_flip(part, self.mirror, self.config.jitter)
+            example = with_labels(example, self.model, self.atlas)
             with autocast(self.mirror.device, self.config.precision):
                 logits = self.segmenter(example["image"]).float()
             loss = focal_loss(logits, example["parsing"], self.config.focal_gamma)
@@ -60,7 +67,7 @@ class SegmentStage:
         centre crop.
         """
         self.segmenter.eval()
-        example = centre_crop(batch)
+        example = with_labels(centre_crop(batch), self.model, self.atlas)
         predicted = self.segmenter(example["image"]).argmax(1)
         target = example["parsing"]
         known = target != UNKNOWN
@@ -75,7 +82,7 @@ class SegmentStage:
     def pictures(self, batch: Batch) -> Tensor:
         """Rows: photograph, predicted classes, true classes."""
         self.segmenter.eval()
-        example = centre_crop(batch)
+        example = with_labels(centre_crop(batch), self.model, self.atlas)
         predicted = self.segmenter(example["image"]).argmax(1)
         rows = [example["image"], painted(predicted), painted(example["parsing"])]
         return torch.cat([torch.cat(list(row), -1) for row in rows], -2)

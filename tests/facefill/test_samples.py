@@ -99,8 +99,17 @@ def test_five_points_and_absent_labels():
     assert "fit" not in batch and "parameters" not in batch
 
 
+def test_a_fit_that_only_some_have_is_nan_in_the_others():
+    sample = full_sample()
+    without = {"image": sample["image"], "parsing": sample["parsing"]}
+    fitted = {"image": sample["image"], "fit": sample["fit"]}
+    batch = samples.collate([fitted | {"key": "a/1", "seed": 0}, without | {"key": "a/2", "seed": 0}])
+    assert (batch["fit"][0].numpy() == sample["fit"]).all() and batch["fit"][1].isnan().all()
+    assert (batch["parsing"][0] == UNKNOWN).all() and batch["parsing"][1].max() == 2
+
+
 def test_a_field_that_only_some_have_is_refused_by_key():
     sample = full_sample()
-    without = {name: value for name, value in sample.items() if name != "fit"}
-    with pytest.raises(UserError, match="a/2 has no fit"):
+    without = {name: value for name, value in sample.items() if name != "uv_albedo"}
+    with pytest.raises(UserError, match="a/2 has no uv_albedo"):
         samples.collate([sample | {"key": "a/1", "seed": 0}, without | {"key": "a/2", "seed": 0}])
