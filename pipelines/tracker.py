@@ -28,7 +28,7 @@ class Delivery:
         # alembic tells of each of forty migrations when a new database is made
         logging.getLogger("alembic").setLevel(logging.WARNING)
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # we try again ourselves
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # an upload may take that long
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)

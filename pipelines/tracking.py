@@ -34,6 +34,7 @@ from pipelines.tracked_record import (
 log = logging.getLogger(__name__)
 
 SEND_EVERY_S = 2.0
+BROKEN_OFF_PATIENCE_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between attempts while the tracker is away
 
 
@@ -90,11 +91,13 @@ class TrackedRun:
             self._courier.wake()
 
     def end(self, status: str) -> None:
-        """FINISHED, FAILED or KILLED. Returns when the tracker has everything, or fails once more."""
+        """FINISHED, FAILED or KILLED. Returns when the tracker has everything or fails once more; what was
+        broken off keeps nobody waiting for long.
+        """
         self.metrics.write_if_any()
         self.file.end(status, time.time())
         if self._courier is not None:
-            self._courier.finish()
+            self._courier.finish(None if status == FINISHED else BROKEN_OFF_PATIENCE_S)
 
 
 class Courier:
@@ -114,11 +117,11 @@ class Courier:
         """There is something new."""
         self._new.set()
 
-    def finish(self) -> None:
-        """Try once more and wait for the outcome."""
+    def finish(self, patience: float | None) -> None:
+        """Try once more and wait for the outcome, at most so many seconds."""
         self._ending.set()
         self._new.set()
-        self._thread.join()
+        self._thread.join(patience)
 
     def _work(self) -> None:
         pause = 0.0
@@ -188,6 +191,12 @@ def remembered_run(memory: str) -> str:
     """The tracker's id of the run that was opened with this memory, "" while it has none."""
     file = read_record(memory)
     return file.arrived(file.record.address).run_id if file is not None else ""
+
+
+def left_open(memory: str) -> bool:
+    """Whether the run with this memory was never ended: its driver runs, or went away without a word."""
+    file = read_record(memory)
+    return file is not None and file.record.status == RUNNING
 
 
 def send_what_is_missing(folder: str) -> None:

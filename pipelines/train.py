@@ -21,7 +21,7 @@ from pipelines.progress import Progress, brief
 from pipelines.recording import Recorder
 from pipelines.registered_model import model_to_register
 from pipelines.stop_notice import Terminated, sigterm_calls
-from pipelines.tracking import Tracking, ended, open_run
+from pipelines.tracking import TrackedRun, Tracking, ended, left_open, open_run
 from pipelines.train_job import StageResult, TrainJob, finished
 from pipelines.train_loop import run_loop
 from pipelines.train_ranks import Place
@@ -38,23 +38,23 @@ def train_stage(
     """
     job = settled(job)
     label = label or f"train {job.stage}"
+    memory = storage.join(job.folder, "mlflow_run.json")
     result = finished(job)
     if result is not None:
+        if tracking is not None and left_open(memory):  # killed after the work, before it was recorded
+            tracked = open_run(tracking, f"3dfacefill/{job.stage}", asdict(job), memory)
+            with ended(tracked):
+                record_results(tracked, job)
         return result
     newest_checkpoint(
         job.folder, job.digest, job.steps
     )  # refuse another configuration before anything starts
-    tracked = open_run(
-        tracking, f"3dfacefill/{job.stage}", asdict(job), storage.join(job.folder, "mlflow_run.json")
-    )
+    tracked = open_run(tracking, f"3dfacefill/{job.stage}", asdict(job), memory)
     recorder = Recorder(job.folder, progress, job.batch_size, tracked)
     try:
         with ended(tracked):
             result = train_to_the_end(job, label, recorder)
-            if tracked is not None:
-                tracked.log_file(storage.join(job.weights_folder, "card.json"), "card.json")
-                if (model := model_to_register(job)) is not None:
-                    tracked.log_model(model)
+            record_results(tracked, job)
     except KeyboardInterrupt as stop:
         progress.drop(label)
         raise type(stop)(
@@ -68,6 +68,14 @@ def train_stage(
         recorder.close()
     progress.finish(label, brief(result.metrics))
     return result
+
+
+def record_results(tracked: TrackedRun | None, job: TrainJob) -> None:
+    """The finished job's card and model for its tracked run."""
+    if tracked is not None:
+        tracked.log_file(storage.join(job.weights_folder, "card.json"), "card.json")
+        if (model := model_to_register(job)) is not None:
+            tracked.log_model(model)
 
 
 def settled(job: TrainJob) -> TrainJob:

@@ -118,12 +118,14 @@ def test_a_run_that_goes_on_is_the_same_without_double_points(tmp_path, address,
     recorder = recorder_of(tmp_path, again)
     recorder(Event("toy", "start", 10, 100))  # from a checkpoint at step 10
     with ended(again):
-        told(recorder, 20), told(recorder, 30, **{"loss/square": float("nan"), "metric/error": 1.0})
+        told(recorder, 20, **{"loss/square": 1 / 20, "time/step": 0.4})  # the same loss, but slower
+        told(recorder, 30, **{"loss/square": float("nan"), "metric/error": 1.0})
     assert run_id_of(tmp_path) == run_id and client.get_run(run_id).info.status == "FINISHED"
-    steps = sorted(points_of(client, run_id).items())
-    assert [key for key, _ in steps if key[0] == "loss/square"] == [("loss/square", 10), ("loss/square", 20)]
-    assert all(len(values) == 1 for _, values in steps)
-    assert points_of(client, run_id) == written(tmp_path)
+    points = points_of(client, run_id)
+    assert points.pop(("time/step", 20)) == [0.1]  # the first that was told of a step stays
+    losses = {key: values for key, values in points.items() if key[0] in ("loss/square", "metric/error")}
+    assert losses == {("loss/square", 10): [0.1], ("loss/square", 20): [0.05], ("metric/error", 30): [1.0]}
+    assert all(len(values) == 1 for values in points.values())
 
 
 def test_what_a_killed_driver_left_is_sent_when_the_run_goes_on(tmp_path, address, client):
@@ -139,6 +141,18 @@ def test_what_a_killed_driver_left_is_sent_when_the_run_goes_on(tmp_path, addres
     assert [f.path for f in client.list_artifacts(run_id_of(tmp_path), "pictures")] == [
         "pictures/0000010.jpg"
     ]
+
+
+def test_a_driver_killed_between_the_work_and_its_record_loses_no_run(tmp_path, address, client):
+    job, where = toy_job(tmp_path), Tracking(address, "toy")
+    first = train_stage(job, Progress(io.StringIO()), where)
+    file = read_record(str(tmp_path / "stages/toy/mlflow_run.json"))
+    file.record.files.clear()
+    file.begin(address, file.record.config)
+    assert train_stage(job, Progress(io.StringIO()), where) == first
+    file = read_record(file.url)
+    assert (file.record.status, list(file.record.files)) == ("FINISHED", ["card.json"])
+    assert client.get_run(file.arrived(address).run_id).info.status == "FINISHED"
 
 
 def test_a_run_removed_at_the_tracker_is_made_anew(tmp_path, address, client):
