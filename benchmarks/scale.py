@@ -52,7 +52,7 @@ class Cost:
     digest_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TinyRecord:
     """A listed picture whose file need not be there."""
 

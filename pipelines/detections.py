@@ -63,7 +63,7 @@ class Detection:
     note: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DetectedRecord:
     """A record whose picture has no 68 landmarks of its own, with the detected ones."""
 

@@ -39,7 +39,7 @@ MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 FIRST_VALIDATION, FIRST_TEST = 162771, 182638
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CelebaMaskHqRecord:
     """One picture; parts: (name, URL) of its part files; label_map: URL of its single label map, or ""."""
 

@@ -38,7 +38,7 @@ FIRST_VALIDATION = 60000
 SPLIT_OF_CATEGORY = {"training": "train", "validation": "validation"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FfhqRecord:
     """One picture of size x size; landmarks as `packed`, in its own pixels."""
 

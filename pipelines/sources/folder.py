@@ -27,7 +27,7 @@ from pipelines.sources.records import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FolderRecord:
     """One photograph; landmarks as `packed`, or annotation: URL of its own landmark file, or neither."""
 

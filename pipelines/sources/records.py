@@ -67,7 +67,7 @@ class SourceRecord(Protocol):
         """Read it. Raises RejectedSample."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photograph:
     """A record for pictures with nothing else to read; landmarks as `packed`, b"" for none."""
 

@@ -39,7 +39,7 @@ SUBSETS = ("AFW", "HELEN", "IBUG", "LFPW")
 TEST_SUBSET = "AFLW2000"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ThreeHundredWRecord:
     """One picture and its .mat. turned_from: the .mat of the view that it may have been turned from;
     own_points: its file of landmarks; each empty where there is none.

@@ -26,7 +26,7 @@ PERSON = re.compile(r"(\d{3})(_.*)?")
 TEST_SHARE = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UvTextureRecord:
     """One texture."""
 
