@@ -24,6 +24,7 @@ GEOMETRY = {
 }
 PARTS = {
     "networks": "networks, JPEG decoding and, with weights, completion",
+    "train": "a step of every training stage, and the paper's whole schedule",
     **GEOMETRY,
     "data": "reading shards, against webdataset, Ray Data and torch",
     "sharding": "writing shards, against Pillow's alignment, GNU tar, webdataset, Ray Data",
@@ -66,6 +67,10 @@ def measure(chosen: argparse.Namespace) -> Iterator[str]:
         from benchmarks.speed_networks import measure_networks
 
         yield measure_networks(chosen.weights, chosen.rounds)
+    if "train" in wanted:
+        from benchmarks.speed_train import measure_train
+
+        yield "\n".join(measure_train(chosen.rounds))
     if "rasterizers" in wanted:
         from benchmarks.speed_rasterizers import measure_rasterizers
 
