@@ -137,6 +137,11 @@ class Rows(Sequence[Row]):
                 start += count
         return runs
 
+    def shard_counts(self) -> list[tuple[str, int]]:
+        """(tar, its rows) in order. All columns are read, so that a damaged file is noticed (UserError)."""
+        names = (name for table in self._tables(None) for name in tables.column(table, "shard"))
+        return [(shard, sum(1 for _ in same)) for shard, same in groupby(names)]
+
     def between(self, start: int, stop: int) -> "Rows":
         """Those from `start` to `stop` of all rows of the files."""
         return Rows(self._files, [(start, stop)])

@@ -14,9 +14,10 @@ from typing import IO
 
 from facefill.errors import UserError
 from pipelines import jobs, storage
-from pipelines.manifest import Row, ShardFile, load_manifest
+from pipelines.manifest import ShardFile, load_manifest, load_rows
 from pipelines.prepared import members_sha256
 from pipelines.shard_parts import part_url
+from pipelines.shard_rows import ShardRows, rows_by_shard
 from pipelines.shards import TAR_BLOCK
 
 
@@ -41,11 +42,11 @@ class Verified:
 
 @dataclass(frozen=True)
 class _Task:
-    """One tar of the set in `folder`, and its rows."""
+    """One tar of the set in `folder`, and where its rows stand: a tar that is whole needs none of them."""
 
     folder: str
     shard: ShardFile
-    rows: tuple[Row, ...]
+    rows: ShardRows
 
 
 def find_sets(root: str) -> list[str]:
@@ -63,12 +64,9 @@ def verify_set(
     processor.
     """
     manifest = load_manifest(folder)
-    by_shard: dict[str, list[Row]] = {shard.url: [] for shard in manifest.shards}
-    for row in manifest.rows:
-        if row.shard not in by_shard:
-            raise UserError(f"{folder}: index.json does not know {row.shard}; shard the data set again")
-        by_shard[row.shard].append(row)
-    tasks = [_Task(folder, shard, tuple(by_shard[shard.url])) for shard in manifest.shards]
+    if load_rows(folder).shard_counts() != [(shard.url, shard.nsamples) for shard in manifest.shards]:
+        raise UserError(f"{folder}: index.json has other tars than the manifest; shard the data set again")
+    tasks = [_Task(folder, shard, rows) for shard, rows in rows_by_shard(manifest)]
     if workers == 0:
         found = _in_threads(tasks, on_progress)
     else:

@@ -25,6 +25,23 @@ def damages(manifest: Manifest) -> tuple[Damage, ...]:
     return verify_set(manifest.folder, workers=0).damages
 
 
+def test_an_index_of_other_tars_is_refused(made: Manifest) -> None:
+    index = Path(made.folder) / "index.json"
+    content = json.loads(index.read_text())
+    index.write_text(json.dumps(content | {"shardlist": content["shardlist"][::-1]}))
+    with pytest.raises(UserError, match="other tars than the manifest"):
+        verify_set(made.folder, workers=0)
+
+
+def test_a_damaged_manifest_is_found_though_every_tar_is_whole(made: Manifest) -> None:
+    path = Path(made.folder, "manifest.parquet")
+    broken = bytearray(path.read_bytes())
+    broken[broken.index(made.rows[0].key.encode())] ^= 1
+    path.write_bytes(broken)
+    with pytest.raises(UserError, match=r"manifest\.parquet"):
+        verify_set(made.folder, workers=0)
+
+
 def test_a_whole_set_passes_and_is_counted(made: Manifest) -> None:
     found = verify_set(made.folder, workers=0)
     assert found.damages == ()
