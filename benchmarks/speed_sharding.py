@@ -31,6 +31,7 @@ from benchmarks.peers_sharding import (
 from benchmarks.timing import Case, table, timed
 from facefill.alignment import align_image, celeba_hq_similarity
 from facefill.photographs import decode_photograph
+from pipelines import storage
 from pipelines.cluster_session import session
 from pipelines.prepared import Prepared, Slice
 from pipelines.shards import shard_dataset, write_shard_set
@@ -118,11 +119,12 @@ def aligning_jobs(
 
 def passing_jobs(files: Sequence[Files], per_shard: int) -> dict[str, Job]:
     """Ours and others' that store the files as they are."""
+    named = [(str(file), str(beside)) for file, beside in files]  # as listings have them
 
     def ours(folder: Path, workers: int | None) -> None:
         slices = [
             Slice(
-                f"files-train-{start // per_shard:06d}.tar", "train", tuple(files[start : start + per_shard])
+                f"files-train-{start // per_shard:06d}.tar", "train", tuple(named[start : start + per_shard])
             )
             for start in range(0, len(files), per_shard)
         ]
@@ -144,11 +146,12 @@ def align_only(photographs: Sequence[Photo]) -> int:
     return len(photographs)
 
 
-def prepare_files(files: Sequence[Files]) -> Iterator[Prepared]:
+def prepare_files(files: Sequence[tuple[str, str]]) -> Iterator[Prepared]:
     """Samples that are files as they lie."""
     for file, beside in files:
-        members = {"jpg": file.read_bytes(), "json": beside.read_bytes()}
-        yield Prepared(f"files/{file.stem}", -1, str(file), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), 0, members)
+        members = {"jpg": storage.read_bytes(file), "json": storage.read_bytes(beside)}
+        key = f"files/{storage.name_of(file).removesuffix('.jpg')}"
+        yield Prepared(key, -1, file, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), 0, members)
 
 
 def paced(jobs: dict[str, Job], root: Path, pictures: int, rounds: int) -> dict[str, Pace]:

@@ -71,7 +71,7 @@ def read_bytes(url: str) -> bytes:
     """The whole file. Raises FileNotFoundError."""
     path = local_path(url)
     if path is not None:  # the common case, thousands of times
-        return _retry(path.read_bytes, url)
+        return retried(lambda: _content(path), url, storage_faults.DISK_PATIENCE_S)
 
     def read() -> bytes:
         filesystem, remote = _filesystem(url)
@@ -316,6 +316,16 @@ def _download(filesystem: Any, remote: str, partial: Path, size: int | None) -> 
     came = partial.stat().st_size
     if size is not None and came != size:
         raise OSError(errno.EIO, f"{came} bytes came of {size}")
+
+
+def _content(path: Path) -> bytes:
+    """As `Path.read_bytes` gives it, in half the time."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        some = os.fstat(descriptor).st_size + 1
+        return b"".join(iter(lambda: os.read(descriptor, some), b""))
+    finally:
+        os.close(descriptor)
 
 
 def _local_files(folder: Path, recursive: bool) -> Iterator[str]:
