@@ -70,7 +70,9 @@ def test_sets_of_before_keep_the_checksum_that_ties_fits_to_them(tmp_path):
     save_manifest(manifest(str(tmp_path)))
     index = json.loads((tmp_path / "index.json").read_text())
     for known, tells in [({"md5sum": "1" * 32}, "1" * 32), ({}, "0" * 64)]:
-        (tmp_path / "index.json").write_text(json.dumps(index | {"shardlist": [index["shardlist"][0] | known]}))
+        (tmp_path / "index.json").write_text(
+            json.dumps(index | {"shardlist": [index["shardlist"][0] | known]})
+        )
         [shard] = load_manifest(str(tmp_path)).shards
         assert shard.checksum == tells and shard.sha256 == "0" * 64
 
