@@ -3,6 +3,7 @@
 import io
 import logging
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pipelines import tracking
 from pipelines.cli import main
 from pipelines.progress import Event, Progress
 from pipelines.recording import Recorder, read_metrics
+from pipelines.run_model import default_run_model
 from pipelines.tracked_record import read_record
 from pipelines.tracking import (
     Tracking,
@@ -24,6 +26,8 @@ from pipelines.tracking import (
     tracking_address,
 )
 from pipelines.train import train_stage
+from pipelines.training import with_origins
+from tests.support.face_shards import GOOD, write_face_shards
 
 CONFIG = {"seed": 3, "loss_weights": {"albedo": 1.0, "symmetry": 0.5}, "text": "x" * 9000}
 PICTURE = np.zeros((4, 6, 3), np.uint8)
@@ -267,6 +271,42 @@ def test_a_server_that_dies_and_comes_back_has_everything_once(mlflow_server, tm
         assert run.info.status == "FINISHED" and run.info.artifact_uri.startswith("mlflow-artifacts:")
         pictures = client.list_artifacts(run.info.run_id, "pictures")
         assert [file.path for file in pictures] == ["pictures/0000039.jpg"]
+
+
+def test_a_stage_names_its_data_its_parent_and_its_model(tmp_path, address, client):
+    """Two real stages, one step each: what the tracker knows of the second leads back to the first."""
+    data = write_face_shards(str(tmp_path / "uv/drawn"), [GOOD])
+    widths = {"width": 0.125, "discriminator_width": 0.125, "encoder_width": 0.125}
+    runs = {}
+    for stage, config, parents in (
+        ("morphable", {"width": 0.125}, {}),
+        ("inpaint", widths, {"morphable": str(tmp_path / "weights/morphable")}),
+    ):
+        settings = {
+            "builder": "pipelines.stage_builder:build",
+            "loader": "tests.support.drawn_loader:open_loader",
+        }
+        settings |= {
+            "stage": stage,
+            "config": config,
+            "parents": parents,
+            "data": (str(tmp_path / "uv/drawn"),),
+        }
+        job = toy_job(tmp_path, batch_size=2, steps=1, evaluate_batches=1, report_every=1, **settings)
+        job = replace(job, model=default_run_model())
+        train_stage(job, Progress(io.StringIO()), with_origins(Tracking(address, stage), job))
+        runs[stage] = client.get_run(run_id_of(tmp_path / "stages" / stage))
+    tags = runs["inpaint"].data.tags
+    assert tags["parent.morphable.run_id"] == runs["morphable"].info.run_id
+    versions = client.search_model_versions("name = 'facefill-morphable'")
+    (parent,) = (version for version in versions if version.run_id == runs["morphable"].info.run_id)
+    assert tags["parent.morphable.model_version"] == str(parent.version)
+    assert tags["parent.morphable.digest"] == parent.tags["digest"]
+    assert client.get_model_version_by_alias("facefill-morphable", "candidate").version == parent.version
+    assert tags["data.drawn.digest"] == data.digest()
+    assert [item.dataset.name for item in runs["inpaint"].inputs.dataset_inputs] == ["drawn"]
+    kinds = {name.split("/")[0] for name in runs["inpaint"].data.metrics}
+    assert kinds == {"loss", "metric", "gradient", "rate", "speed", "time"}
 
 
 def test_the_address_is_the_setting_then_the_environment_then_the_output(tmp_path, monkeypatch):
