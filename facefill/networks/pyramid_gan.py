@@ -4,7 +4,6 @@ The group norms are applied as printed (the authors' release builds them and lea
 the same parameters): so every counted parameter takes part.
 """
 
-import torch
 from torch import Tensor, nn
 
 from facefill.networks.blocks import laid_out, scaled_channels, signed, spectral_convolution
@@ -22,8 +21,8 @@ def halving_unit(channels_in: int, channels_out: int) -> nn.Sequential:
 class PyramidDiscriminator(nn.Module):
     """(N, 3, H, W) in [0, 1] -> four score maps (N, 1, H/4, W/4) .. (N, 1, H/32, W/32), larger = more real.
 
-    2,790,756 parameters at width 1. Unless told otherwise, channels lie last only in half precision: the
-    penalty on its gradient, in float32, is left to torch's own operators, which like the plain layout.
+    2,790,756 parameters at width 1. channels_last None is the plain layout here: the penalty on its gradient
+    is differentiated twice, by torch's own operators, which like that layout.
     """
 
     channels_last: bool | None = None  # see blocks.laid_out
@@ -38,10 +37,7 @@ class PyramidDiscriminator(nn.Module):
         self.scores = nn.ModuleList(spectral_convolution(channels, 1, 1) for channels in judged)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        channels_last = self.channels_last
-        if channels_last is None and not torch.is_autocast_enabled(image.device.type):
-            channels_last = False
-        features = self.first(laid_out(signed(image), channels_last))
+        features = self.first(laid_out(signed(image), bool(self.channels_last)))
         scores = []
         for level, score in zip(self.levels, self.scores, strict=True):
             features = level(features)

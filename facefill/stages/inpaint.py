@@ -162,7 +162,7 @@ class InpaintStage:
                 device=real.device,
             ).view(-1, 1, 1, 1)
             terms["loss/gradient_penalty"] = gradient_penalty(
-                self.discriminator, real, made, completion.coverage, mixing
+                self.ask_discriminator, real, made, completion.coverage, mixing
             )
             total = total + self.config.loss_weights.gradient_penalty * terms["loss/gradient_penalty"]
         return terms, total

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from facefill.losses.adversarial import gradient_penalty
 from facefill.networks.albedo_decoder import AlbedoDecoder
 from facefill.networks.blocks import ResUnit, fold_spectral_norm, scaled_channels
 from facefill.networks.encoder import Encoder, EncoderOutput, camera_from_pose
@@ -238,3 +239,21 @@ def test_layout_changes_no_gradient(width: float, precision: torch.dtype) -> Non
         plain, other = answers
         share = float((other - plain).norm() / plain.norm())
         assert share < (1e-3 if precision == torch.float32 else 0.15), (kind.__name__, share)
+
+
+def test_gradient_penalty_in_half_precision() -> None:
+    """Twice differentiated under autocast, in either layout, it moves the discriminator as in float32."""
+    torch.manual_seed(0)
+    judge = PyramidDiscriminator(0.25).eval()
+    generator = torch.Generator().manual_seed(1)
+    real, made = (torch.rand(2, 3, 64, 64, generator=generator) for _ in range(2))
+    face, mixing = torch.ones(2, 1, 64, 64), torch.full((2, 1, 1, 1), 0.3)
+    found = []
+    for halved, channels_last in ((False, False), (False, True), (True, False), (True, True)):
+        judge.channels_last = channels_last
+        with torch.autocast("cpu", torch.bfloat16, enabled=halved):
+            penalty = gradient_penalty(judge, real, made, face, mixing)
+        gradients = torch.autograd.grad(penalty, list(judge.parameters()), allow_unused=True)
+        found.append(torch.cat([g.double().flatten() for g in gradients if g is not None]))
+    for other, limit in zip(found[1:], (1e-3, 0.1, 0.1), strict=True):
+        assert (other - found[0]).norm() < limit * found[0].norm()
