@@ -149,3 +149,10 @@ def test_masks_grow_and_shrink_by_squares() -> None:
     expected[0, 0, :] = False
     expected[0, 0, 3:6, 0:4] = True  # the left border is no outline
     assert torch.equal(shrunk(grown(mask, 2), 1), expected)
+
+
+def test_growing_is_what_pooling_does() -> None:
+    mask = torch.rand(2, 2, 40, 50, generator=torch.Generator().manual_seed(0)) > 0.99
+    for pixels in (0, 1, 5, 10):
+        pooled = torch.nn.functional.max_pool2d(mask.float(), 2 * pixels + 1, 1, pixels) > 0
+        assert torch.equal(grown(mask, pixels), pooled)
