@@ -43,17 +43,18 @@ class StepWatch:
 
         Raises NotFiniteError after NOT_FINITE_IN_A_ROW bad steps in a row.
         """
-        *flags, stop = torch.stack([*(bad for _, bad, _ in self._steps), self._stop]).tolist()
+        known, waiting = self._steps[:-1], self._steps[-1:]  # the last one's losses are not heard yet
+        *flags, stop = torch.stack([*(bad for _, bad, _ in known), self._stop]).tolist()
         names: list[str] = []
         length = 0
-        for bad, (number, _, keys) in zip(flags, self._steps, strict=True):
+        for bad, (number, _, keys) in zip(flags, known, strict=True):
             names, length = (names + keys, length + 1) if bad else ([], 0)
             if length == NOT_FINITE_IN_A_ROW:
-                known = sorted(set(itertools.chain(*gathered(names, self._place))))
+                samples = sorted(set(itertools.chain(*gathered(names, self._place))))
+                shown = ", ".join(samples[:12]) + (" ..." if len(samples) > 12 else "")
                 raise NotFiniteError(
                     f"{label}: losses or gradients were not finite {length} times in a row up to step "
-                    f"{number}, on the samples {', '.join(known[:12])}{' ...' if len(known) > 12 else ''}: "
-                    "look at these, or lower optimizer.learning_rate"
+                    f"{number}, on the samples {shown}: look at these, or lower optimizer.learning_rate"
                 )
-        self._steps = self._steps[len(self._steps) - max(length, 1) :]  # the last one's losses are not heard
+        self._steps = known[len(known) - length :] + waiting
         return stop

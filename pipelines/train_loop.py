@@ -66,7 +66,7 @@ def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, A
         imported(job.loader)(job, job.evaluate_split, place.rank, place.world_size)
     loader = imported(job.loader)(job, job.train_split, place.rank, place.world_size)
     batches = iter(loader.batches(start))
-    with CheckpointWriter(job, place.world_size) as writer:
+    with CheckpointWriter(job, place.world_size, partial(say, "checkpoint")) as writer:
         for step in range(start, job.steps):
             waiting = time.perf_counter()
             batch = on_device(next(batches), place.device)
@@ -90,17 +90,12 @@ def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, A
                 evaluation = evaluate(job, stage, place, partial(show, done))
                 if evaluation:
                     say("evaluation", done, values=evaluation)
-            for published in writer.published():
-                say("checkpoint", published)
-            if place.rank == 0 and (last or stop or job.checkpoints(done)):
-                for published in writer.save(done, stage.state_dict()):
-                    say("checkpoint", published)
+            if place.rank == 0:
+                writer.look()
+                if last or stop or job.checkpoints(done):
+                    writer.save(done, stage.state_dict())
             if stop:
-                break
-        for published in writer.finish():
-            say("checkpoint", published)
-    if start < job.steps and stop:
-        return {"stopped": reason_of(place)}
+                return {"stopped": reason_of(place)}
     if start == job.steps:  # killed between the last checkpoint and the end
         evaluation = evaluate(job, stage, place, partial(show, start))
     return {"metrics": metrics | evaluation, "weights": publish(job, stage, place, metrics | evaluation)}
@@ -176,10 +171,15 @@ def samples_in(batch: dict[str, Any]) -> int:
 
 
 def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """The batch's tensors moved, and its pictures made floats there; everything else as it is."""
+    """The batch's tensors moved, and its pictures made floats there; everything else as it is.
+
+    Seeds stay: random numbers are drawn on the host, and reading a GPU would hold up the step.
+    """
     return floats(
         {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            name: value.to(device, non_blocking=True)
+            if isinstance(value, Tensor) and name != "seed"
+            else value
             for name, value in batch.items()
         }
     )

@@ -20,10 +20,10 @@ def steps_of(job):
 def test_what_changes_afterwards_is_not_in_it(tmp_path):
     job = toy_job(tmp_path)
     weight = torch.zeros(4 << 20)  # 16 MB: still being written when it changes
-    with CheckpointWriter(job, 1) as writer:
-        assert writer.save(1, {"weight": weight, "of": [{"rate": 0.1}], "step": 1}) == []
+    with CheckpointWriter(job, 1, print) as writer:
+        writer.save(1, {"weight": weight, "of": [{"rate": 0.1}], "step": 1})
         weight += 1
-        assert writer.save(2, {"weight": weight, "of": [{"rate": 0.2}], "step": 2}) == [1]
+        writer.save(2, {"weight": weight, "of": [{"rate": 0.2}], "step": 2})
         weight += 1
     first, second = (load_state(checkpoint) for checkpoint in list_checkpoints(job.folder))
     assert first["weight"].unique().tolist() == [0.0] and first["of"] == [{"rate": 0.1}]
@@ -37,20 +37,22 @@ def test_a_copy_keeps_the_order_in_memory():
     assert copy.data_ptr() != weight.data_ptr()
 
 
-def test_it_is_told_once_when_it_is_there(tmp_path):
-    job = toy_job(tmp_path)
-    with CheckpointWriter(job, 1) as writer:
-        assert writer.published() == []
+def test_it_is_announced_once_when_it_is_there(tmp_path):
+    job, announced = toy_job(tmp_path), []
+    with CheckpointWriter(job, 1, lambda step: announced.append((step, steps_of(job)))) as writer:
+        writer.look()
         writer.save(4, {"weight": torch.zeros(3)})
-        while not (told := writer.published()):
+        while not announced:
+            writer.look()
             time.sleep(0.01)
-        assert told == [4] == steps_of(job)
-        assert writer.published() == writer.finish() == []
+        writer.look(), writer.wait()
+        writer.save(8, {"weight": torch.zeros(3)})
+    assert announced == [(4, [4]), (8, [4, 8])]
 
 
 def test_kept_ones_stay_and_of_others_the_newest_two(tmp_path):
     job = toy_job(tmp_path, keep_every=4)
-    with CheckpointWriter(job, 1) as writer:
+    with CheckpointWriter(job, 1, print) as writer:
         for step in range(1, 12):
             writer.save(step, {"step": step})
     assert steps_of(job) == [4, 8, 10, 11]
@@ -59,20 +61,20 @@ def test_kept_ones_stay_and_of_others_the_newest_two(tmp_path):
 
 def test_a_failed_one_is_an_error_and_the_one_before_serves(tmp_path):
     job = toy_job(tmp_path)
-    with pytest.raises(NotADirectoryError), CheckpointWriter(job, 1) as writer:
+    with pytest.raises(NotADirectoryError), CheckpointWriter(job, 1, print) as writer:
         writer.save(4, {"step": 4})
-        writer.finish()
+        writer.wait()
         (tmp_path / "stages/toy/checkpoint-0000008").write_bytes(b"in its place")
         writer.save(8, {"step": 8})
     assert newest_checkpoint(job.folder, job.digest, 12).step == 4
     (tmp_path / "stages/toy/checkpoint-0000012").write_bytes(b"in its place")
-    with pytest.raises(ValueError, match="of the training"), CheckpointWriter(job, 1) as writer:
+    with pytest.raises(ValueError, match="of the training"), CheckpointWriter(job, 1, print) as writer:
         writer.save(12, {"step": 12})
         raise ValueError("of the training")
 
 
 def save_without_end(job):
-    with CheckpointWriter(job, 1) as writer:
+    with CheckpointWriter(job, 1, print) as writer:
         writer.save(4, {"weight": torch.full((1000,), 4.0)})
         writer.save(8, {"weight": torch.rand(16 << 20)})
 

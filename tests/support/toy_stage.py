@@ -27,7 +27,8 @@ class ToyStage:
 
     def train_step(self, parts):
         disturb(self.settings, self.step)
-        time.sleep(self.settings.get("pause", 0.0))
+        if not os.path.exists(self.settings.get("until", "")):
+            time.sleep(self.settings.get("pause", 0.0))
         self.optimizer.zero_grad()
         losses = []
         for part in parts:
@@ -39,6 +40,8 @@ class ToyStage:
         self.optimizer.step()
         self.step += 1
         losses = {"loss/square": loss.detach()}
+        if self.step > self.settings.get("poisoned_loss", self.step):
+            losses["loss/apart"] = torch.tensor(float("inf"))  # which no gradient shows
         if self.step % 2:
             losses["loss/odd"] = loss.detach() * 2
         return losses

@@ -1,0 +1,52 @@
+"""Training that cannot work: said in one line, by name, before or when it happens."""
+
+import io
+
+import pytest
+import torch
+from toy_stage import toy_job
+
+from facefill.errors import UserError
+from pipelines.progress import Progress
+from pipelines.train import train_stage
+
+
+def train(job):
+    return train_stage(job, Progress(io.StringIO()))
+
+
+def test_a_learning_rate_that_diverges_is_named_with_the_samples(tmp_path):
+    with pytest.raises(UserError, match=r"not finite 3 times in a row .*train/.*optimizer\.learning_rate"):
+        train(toy_job(tmp_path, config={"learning_rate": 1e30}))
+
+
+def test_losses_without_gradients_are_watched_too(tmp_path):
+    with pytest.raises(UserError, match=r"not finite 3 times in a row up to step 6, on the samples train/3/"):
+        train(toy_job(tmp_path, config={"poisoned_loss": 3}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"batch_size": 28, "workers": (1, 4)},
+            "batch_size 28 does not divide among 3 workers.*multiple of 12",
+        ),
+        ({"workers": (0, 2)}, r"toy\.workers is \(0, 2\): give 0"),
+        ({"workers": -1}, r"toy\.workers is -1"),
+        ({"accumulate": 3}, "does not divide into 3 parts"),
+        ({"loader_threads": 0}, r"toy\.loader_threads is 0"),
+        ({"evaluate_batches": -1}, r"toy\.evaluate_batches is -1: give a number of 0 or more"),
+    ],
+)
+def test_numbers_that_cannot_work_together(tmp_path, changes, words):
+    with pytest.raises(UserError, match=words):
+        train(toy_job(tmp_path, **changes))
+
+
+def test_more_workers_or_gpus_than_the_cluster_has(tmp_path, ray_session):
+    with pytest.raises(UserError, match="8 workers need a CPU each, the cluster has 4: ask for fewer"):
+        train(toy_job(tmp_path, workers=8))
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="1 workers need a GPU each, the cluster has 0: set gpu to false"):
+            train(toy_job(tmp_path, workers=1, gpu=True))
