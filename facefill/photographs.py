@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from facefill.errors import UserError
 
 UPRIGHT = 1
+LARGEST_PICTURE = 1 << 27  # pixels, 134 million: 400 MB as RGB; a header can claim any number of them
 _ORIENTATION_TAG = 0x0112
 _BEFORE_TABLES = {
     *range(0xE0, 0xF0),
@@ -24,7 +25,8 @@ _BEFORE_TABLES = {
 def decode_photograph(data: bytes, name: str) -> NDArray[np.uint8]:
     """Upright RGB (H, W, 3) uint8 of a JPEG, PNG or other common picture file; `name` is for the message.
 
-    Raises UserError when the bytes are empty, truncated or no picture.
+    Raises UserError when the bytes are empty, truncated or no picture, and where they claim more than
+    `LARGEST_PICTURE` pixels, before any are decoded.
     """
     if not data:
         raise UserError(f"{name}: the file is empty; fetch it again")
@@ -100,6 +102,11 @@ def _decode_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
     if simplejpeg is None:
         return _decode_with_opencv(data, name)
     try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:  # decoding says why
+        height = width = 0
+    _refuse_large(width, height, name)
+    try:
         return simplejpeg.decode_jpeg(data, "RGB")
     except ValueError as error:
         if "Premature end" in str(error):
@@ -133,6 +140,7 @@ def _decode_with_opencv(data: bytes, name: str) -> NDArray[np.uint8]:
         import cv2
     except ImportError:
         return _decode_with_pillow(data, name)
+    _refuse_claim(data, name)
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
@@ -147,7 +155,33 @@ def _decode_with_pillow(data: bytes, name: str) -> NDArray[np.uint8]:
 
     from PIL import Image
 
+    _refuse_claim(data, name)
     try:
         return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{name}: not a picture that can be read ({error}); fetch it again") from None
+
+
+def _refuse_claim(data: bytes, name: str) -> None:
+    """As `_refuse_large`, by the header as Pillow reads it; one that it cannot read passes."""
+    import io
+
+    try:
+        from PIL import Image
+    except ImportError:
+        return
+    try:
+        width, height = Image.open(io.BytesIO(data)).size
+    except Image.DecompressionBombError:  # a limit of its own, above ours
+        width, height = LARGEST_PICTURE, 2
+    except (OSError, SyntaxError, ValueError):
+        return
+    _refuse_large(width, height, name)
+
+
+def _refuse_large(width: int, height: int, name: str) -> None:
+    if width * height > LARGEST_PICTURE:
+        raise UserError(
+            f"{name}: its header claims more than {LARGEST_PICTURE / 1e6:.0f} million pixels; fetch it again "
+            "or scale it down"
+        )

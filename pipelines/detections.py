@@ -63,6 +63,9 @@ class Detection:
     note: str
 
 
+Found = Detection | Rejected | None  # None where a picture needs no detection
+
+
 @dataclass(frozen=True, slots=True)
 class DetectedRecord:
     """A record whose picture has no 68 landmarks of its own, with the detected ones."""
@@ -118,8 +121,8 @@ def with_detected_landmarks(
     Where no face is taken, a picture without points is rejected, one with five keeps them.
 
     folder: of the tables; build_detector: module-level or a partial of such, called once per worker;
-    detector: its name, which decides what can be taken from the tables. workers=0: in this process. Pictures
-    that cannot be read stay in the listing: sharding names what is wrong with them.
+    detector: its name, which decides what can be taken from the tables. workers=0: in this process. Raises
+    UserError where the storage fails; a picture that is itself at fault is rejected with its reason.
     """
     known = read_detections(folder)
     work = []
@@ -150,32 +153,33 @@ def read_detections(folder: str) -> dict[str, Detection]:
     return rows
 
 
-def _build(
-    build_detector: Callable[[], Detector], folder: str, name: str
-) -> Callable[[_Work], list[Detection | None]]:
+def _build(build_detector: Callable[[], Detector], folder: str, name: str) -> Callable[[_Work], list[Found]]:
     return partial(_detect_part, build_detector(), folder, name)
 
 
-def _detect_part(detector: Detector, folder: str, name: str, work: _Work) -> list[Detection | None]:
-    """A detection, or None where it is not needed or the picture cannot be read; writes the part's table."""
+def _detect_part(detector: Detector, folder: str, name: str, work: _Work) -> list[Found]:
+    """What was found in every picture; writes the part's table."""
     found = [_detect(detector, name, record, work.known.get(record.key)) for record in work.records]
-    rows = [_as_row(detection) for detection in found if detection is not None]
+    rows = [_as_row(detection) for detection in found if isinstance(detection, Detection)]
     tables.write_table(_table(folder, work.number), rows, COLUMNS)
     return found
 
 
-def _detect(detector: Detector, name: str, record: SourceRecord, known: Detection | None) -> Detection | None:
+def _detect(detector: Detector, name: str, record: SourceRecord, known: Detection | None) -> Found:
     try:
         source = record.load()
-        five = source.landmarks
-        if source.is_uv_texture or (five is not None and len(five) != 5):
-            return None
-        sha256 = hashlib.sha256(source.picture + packed(five)).hexdigest()
-        if known is not None and (known.sha256, known.detector) == (sha256, name):
-            return known
+    except RejectedSample as reason:
+        return Rejected(record.key, record.source, str(reason))
+    five = source.landmarks
+    if source.is_uv_texture or (five is not None and len(five) != 5):
+        return None
+    sha256 = hashlib.sha256(source.picture + packed(five)).hexdigest()
+    if known is not None and (known.sha256, known.detector) == (sha256, name):
+        return known
+    try:
         image = decode_photograph(source.picture, storage.name_of(record.source))
-    except (RejectedSample, UserError):
-        return None  # sharding reads it again, and says so
+    except UserError as error:
+        return Rejected(record.key, record.source, str(error))
     faces = detector.faces(image)
     if five is None:
         choice = choose_face(faces, image.shape[1], image.shape[0])
@@ -202,13 +206,15 @@ def _as_row(detection: Detection) -> dict[str, Any]:
     return {**vars(detection), "points": flat, "box": list(detection.box)}
 
 
-def _merge(listing: Listing, found: Sequence[Detection | None]) -> Listing:
+def _merge(listing: Listing, found: Sequence[Found]) -> Listing:
     records: list[Any] = []
     rejected = []
     left = []
     for record, detection in zip(listing.records, found, strict=True):
         if detection is None:
             records.append(record)
+        elif isinstance(detection, Rejected):
+            rejected.append(detection)
         elif detection.points:
             records.append(DetectedRecord(record, detection.points))
         elif detection.given:
@@ -216,7 +222,7 @@ def _merge(listing: Listing, found: Sequence[Detection | None]) -> Listing:
             left.append(record.key)
         else:
             rejected.append(Rejected(record.key, record.source, detection.reason))
-    detected = [detection for detection in found if detection is not None]
+    detected = [detection for detection in found if isinstance(detection, Detection)]
     several = [detection.key for detection in detected if detection.note]
     found_in = sum(1 for detection in detected if detection.points)
     notes = [f"landmarks detected in {found_in} of {len(detected)} pictures"]

@@ -159,8 +159,12 @@ def needed_by(step: Step, steps: Sequence[Step], kind: str) -> bool:
 def read_marker(url: str, inputs: str) -> Outcome | None:
     """The outcome of a step done for exactly these inputs, else None."""
     try:
-        record = json.loads(storage.read_bytes(url))
-    except (FileNotFoundError, ValueError):
+        text = storage.read_bytes(url)
+    except FileNotFoundError:
+        return None
+    try:
+        record = json.loads(text)
+    except ValueError:
         return None
     return record["outcome"] if record.get("inputs") == inputs else None
 

@@ -16,7 +16,7 @@ from facefill.errors import UserError
 from pipelines import storage
 from pipelines.manifest import SPLITS, UNKNOWN_IDENTITY, Rejected
 from pipelines.sources import lists
-from pipelines.sources.file_names import first_existing, key_of, pictures_in, stem_of
+from pipelines.sources.file_names import find_first, first_existing, key_of, pictures_in, stem_of
 from pipelines.sources.landmark_files import LandmarkList, given_landmarks
 from pipelines.sources.records import (
     Listing,
@@ -87,7 +87,7 @@ def read_partition(root: str) -> dict[str, str]:
 
 def read_identities(root: str) -> dict[str, int]:
     """File name -> the person's number, of identity_CelebA."""
-    return lists.read_pairs(first_existing(root, _places("identity_CelebA", ("Anno",)), "the identities"))
+    return lists.read_pairs(first_existing(root, IDENTITIES, "the identities"))
 
 
 def _places(name: str, folders: tuple[str, ...]) -> tuple[str, ...]:
@@ -98,14 +98,14 @@ def _places(name: str, folders: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
+IDENTITIES = _places("identity_CelebA", ("Anno",))
+
+
 def _read_identities(root: str, required: bool) -> dict[str, int]:
-    if required:
-        return read_identities(root)
-    try:
-        url = first_existing(root, _places("identity_CelebA", ("Anno",)), "the identities")
-    except UserError:  # without them the samples have no identity, nothing more
+    """Without the list the samples have no identity, nothing more, unless it is required."""
+    if not required and find_first(root, IDENTITIES) is None:
         return {}
-    return lists.read_pairs(url)
+    return read_identities(root)
 
 
 def _official_landmarks(root: str, variant: Variant) -> LandmarkList:
@@ -115,9 +115,8 @@ def _official_landmarks(root: str, variant: Variant) -> LandmarkList:
 
 def _read_boxes(root: str) -> dict[str, tuple[float, ...]]:
     """File name -> (left, top, width, height); empty without the list, and less the boxes of no extent."""
-    try:
-        url = first_existing(root, _places("list_bbox_celeba", ("Anno",)), "the boxes")
-    except UserError:  # they only say which of several faces is meant
+    url = find_first(root, _places("list_bbox_celeba", ("Anno",)))
+    if url is None:  # they only say which of several faces is meant
         return {}
     return {name: box for name, box in lists.read_boxes(url).items() if box[2] > 0 and box[3] > 0}
 

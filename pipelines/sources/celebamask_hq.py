@@ -26,6 +26,7 @@ from pipelines.sources.records import (
     SourceSample,
     SourceSettings,
     finished,
+    read_file,
     read_picture,
     split_by_share,
     unpacked,
@@ -194,11 +195,10 @@ def _read_png(url: str) -> NDArray[np.uint8]:
 
     from PIL import Image
 
+    data = read_file(url)
     try:
-        image = Image.open(io.BytesIO(storage.read_bytes(url)))
+        image = Image.open(io.BytesIO(data))
         values = np.array(image if image.mode in ("P", "L") else image.convert("L"))
-    except FileNotFoundError:
-        raise RejectedSample(f"{storage.name_of(url)} is absent") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RejectedSample(f"{storage.name_of(url)} is not a PNG that can be read: {error}") from None
     return values

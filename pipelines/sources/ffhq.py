@@ -145,5 +145,5 @@ def _size_of(picture: bytes) -> tuple[int, int]:
 
     try:
         return Image.open(io.BytesIO(picture)).size
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise RejectedSample("not a picture that can be read; fetch it again") from None

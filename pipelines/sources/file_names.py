@@ -40,11 +40,18 @@ def is_unicode(text: str) -> bool:
 
 def first_existing(root: str, candidates: tuple[str, ...], what: str) -> str:
     """The first of the relative paths that exists below root. Raises UserError naming the expected ones."""
-    for candidate in candidates:
-        url = storage.join(root, candidate)
-        if storage.exists(url):
-            return url
-    raise UserError(f"{root}: {what} not found; expected {' or '.join(candidates)}")
+    url = find_first(root, candidates)
+    if url is None:
+        raise UserError(f"{root}: {what} not found; expected {' or '.join(candidates)}")
+    return url
+
+
+def find_first(root: str, candidates: tuple[str, ...]) -> str | None:
+    """The first of the relative paths that exists below root; None means that none does, not that the
+    storage failed (UserError).
+    """
+    urls = (storage.join(root, candidate) for candidate in candidates)
+    return next((url for url in urls if storage.exists(url)), None)
 
 
 def stem_of(url: str) -> str:

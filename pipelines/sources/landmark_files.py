@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from facefill.errors import UserError
 from pipelines import storage
 from pipelines.sources import lists
-from pipelines.sources.records import RejectedSample, SourceSettings, packed
+from pipelines.sources.records import RejectedSample, SourceSettings, packed, read_file
 
 Points = NDArray[np.float64]
 
@@ -80,10 +80,8 @@ def read_beside(url: str) -> Points:
     Raises RejectedSample.
     """
     name = storage.name_of(url)
-    try:
-        lines = [line for line in storage.read_text(url).lstrip("\ufeff").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise RejectedSample(f"{name} is absent") from None
+    text = read_file(url).decode("utf-8", "replace").lstrip("\ufeff")
+    lines = [line for line in text.splitlines() if line.strip()]
     is_pts = url.lower().endswith(".pts")
     if is_pts:
         lines = _inside_braces(lines, name)

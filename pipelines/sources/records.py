@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from facefill.errors import UserError
 from pipelines import storage
 from pipelines.manifest import UNKNOWN_IDENTITY, Rejected
 from pipelines.sources.file_names import is_unicode
@@ -191,11 +192,23 @@ def split_by_share(person: str, held_out: float) -> str:
 
 
 def read_picture(url: str) -> bytes:
-    """A picture's bytes. Raises RejectedSample when it is absent or empty."""
-    try:
-        data = storage.read_bytes(url)
-    except FileNotFoundError:
-        raise RejectedSample("the picture is absent") from None
+    """A picture's bytes. Raises RejectedSample when it is absent or empty, UserError as `read_file`."""
+    data = read_file(url, "the picture")
     if not data:
         raise RejectedSample("the picture file is empty")
     return data
+
+
+def read_file(url: str, what: str = "") -> bytes:
+    """The bytes of one picture's file. Raises RejectedSample when it is absent; a file that is there and
+    cannot be had is nobody's to leave out: UserError where it is refused, and where the storage fails.
+    """
+    try:
+        return storage.read_bytes(url)
+    except FileNotFoundError:
+        raise RejectedSample(f"{what or storage.name_of(url)} is absent") from None
+    except OSError as error:
+        raise UserError(
+            f"{url}: not readable here ({error.strerror or error}); permit it or take the file away, then "
+            "give the same command again"
+        ) from error

@@ -31,6 +31,7 @@ from pipelines.sources.records import (
     SourceSample,
     SourceSettings,
     finished,
+    read_file,
     read_picture,
     split_by_share,
 )
@@ -161,10 +162,7 @@ def parameters_of(fields: Mapping[str, Any], height: int) -> NDArray[np.float64]
 def _read_mat(url: str) -> Mapping[str, Any]:
     import scipy.io
 
-    try:
-        data = storage.read_bytes(url)
-    except FileNotFoundError:
-        raise RejectedSample(f"{storage.name_of(url)} is absent") from None
+    data = read_file(url)
     if data.lstrip()[:1] == b"<":
         raise RejectedSample(f"{storage.name_of(url)} is a web page, not a .mat file: download it again")
     try:

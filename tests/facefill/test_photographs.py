@@ -1,6 +1,8 @@
 """Reading pictures: orientation, truncation, other formats."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -66,3 +68,25 @@ def test_unreadable_bytes_name_the_file(keep):
         decode_photograph(data, "folder/p.jpg")
     with pytest.raises(UserError, match=r"folder/p\.jpg"):
         decode_photograph(b"<html>not found</html>", "folder/p.jpg")
+
+
+def claiming(kind: str, side: int) -> bytes:
+    """A small file whose header claims side x side pixels."""
+    if kind == "JPEG":
+        data = bytearray(encoded(picture(), "JPEG"))
+        start = data.index(b"\xff\xc0")
+        data[start + 5 : start + 9] = struct.pack(">HH", side, side)
+        return bytes(data)
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0), b"IDAT": zlib.compress(bytes(999))}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in (*chunks.items(), (b"IEND", b""))
+    )
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("side", [12_000, 60_000])
+def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(kind, side):
+    with pytest.raises(UserError, match=r"p: its header claims more than 134 million pixels"):
+        decode_photograph(claiming(kind, side), "p")

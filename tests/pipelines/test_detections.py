@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from toy_detector import build_squares
 
+from facefill.errors import UserError
 from facefill.landmarks import five_from_68
 from pipelines import detections
 from pipelines.align import prepare
@@ -67,21 +68,40 @@ def detect(
 def test_every_picture_is_landmarked_or_rejected_with_its_reason(listing: Listing, tmp_path: Path):
     made, seen = detect(listing, tmp_path / "out")
     assert seen == 4
-    assert [record.key for record in made.records] == ["toy/a", "toy/d", "toy/e", "toy/f"]
+    assert [record.key for record in made.records] == ["toy/a", "toy/d", "toy/e"]
     assert {row.key: row.reason for row in made.rejected} == {
         "toy/b": "no face found",
         "toy/c": "the largest face is 10 px wide; at least 40 are needed",
+        "toy/f": "the picture is absent",
     }
     assert made.notes == (
         "a remark",
         "landmarks detected in 2 of 4 pictures",
-        "2 are rejected, first toy/b: no face found",
+        "3 are rejected, first toy/b: no face found",
         "1 show several faces of similar size, first toy/d",
     )
     first = made.records[0].load()
     assert first.landmarks.shape == (68, 2)
     np.testing.assert_allclose(first.landmarks[[0, -1]], [[28, 56], [92, 104]], atol=0.01)
     assert made.records[2].load().landmarks[0, 0] == 7  # its own
+
+
+@dataclass(frozen=True)
+class RecordOfAnOutage(PlainRecord):
+    """A picture on a server that has gone away."""
+
+    def load(self) -> SourceSample:
+        raise UserError(f"{self.source}: the storage does not answer")
+
+
+def test_an_outage_ends_the_detection_and_rejects_nothing(listing: Listing, tmp_path: Path):
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    away = replace(listing, records=(*listing.records, RecordOfAnOutage("toy/g", "s3://away/g.png")))
+    with pytest.raises(UserError, match=r"s3://away/g\.png: the storage does not answer"):
+        detect(away, tmp_path / "out")
+    made, _ = detect(listing, tmp_path / "out")
+    reasons = {row.key: row.reason for row in made.rejected}
+    assert reasons["toy/c"].startswith("c.png: not a picture that can be read")
 
 
 def test_alignment_uses_the_detected_points(listing: Listing, tmp_path: Path):

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from facefill.errors import UserError
-from pipelines import storage
+from pipelines import storage, storage_faults
 from pipelines.config import RunConfig
 from pipelines.config_file import config_from_tree
 from pipelines.progress import Progress
 from pipelines.run_model import RunModel
 from pipelines.steps import identity_of, plan, refuse_other_stages
-from pipelines.workflow import Cluster, Outcome, Step, walk
+from pipelines.workflow import Cluster, Outcome, Step, read_marker, walk
 
 MODEL = RunModel("default", "head", "a" * 64)
 OTHER_MODEL = RunModel("ict", "ict-facekit", "b" * 64, "memory://x/model/bbbb.npz")
@@ -165,6 +165,12 @@ def test_a_half_written_marker_is_none(config: RunConfig) -> None:
     storage.write_text(storage.join(config.output, "steps", "c.json"), '{"inputs": "')
     run(chain(log, digests), config)
     assert log == ["a", "b", "c", "c"]
+
+
+def test_an_outage_is_not_taken_for_a_step_that_was_not_done(monkeypatch) -> None:
+    monkeypatch.setattr(storage_faults, "REMOTE_PATIENCE_S", 0.0)
+    with pytest.raises(UserError, match="does not answer"):
+        read_marker("http://127.0.0.1:1/a.json", "inputs")
 
 
 def test_the_plan_is_the_chain_of_the_design() -> None:

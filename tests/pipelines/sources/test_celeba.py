@@ -8,6 +8,7 @@ from tiny_releases import face_68, write_celeba
 from tiny_sources import write_csv, write_photograph
 
 from facefill.errors import UserError
+from pipelines import storage
 from pipelines.sources.celeba import list_records
 from pipelines.sources.records import RejectedSample, SourceSettings, limited
 
@@ -175,3 +176,18 @@ def test_a_box_without_extent_says_nothing_and_a_wrong_list_of_boxes_ends_the_co
     boxes.unlink()
     (root / "Anno/list_bbox_celeba.csv").write_text("image_id,x_1,y_1,width,height\n000002.jpg,5,6,80,90\n")
     assert [record.key for record in list_records(str(root), settings).records] == ["celeba/000001"]
+
+
+@pytest.mark.parametrize("name", ["identity_CelebA", "list_bbox_celeba"])
+def test_an_outage_is_not_taken_for_a_list_that_is_not_there(tmp_path, monkeypatch, name):
+    root = write_celeba(tmp_path, count=2)
+    there = storage.exists
+
+    def exists(url: str) -> bool:
+        if name in url:
+            raise UserError(f"{url}: the storage does not answer")
+        return there(url)
+
+    monkeypatch.setattr(storage, "exists", exists)
+    with pytest.raises(UserError, match=f"{name}.*does not answer"):
+        list_records(str(root), CELEBA)

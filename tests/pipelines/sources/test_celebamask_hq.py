@@ -180,3 +180,20 @@ def test_two_pictures_of_one_number_are_nobodys(tmp_path):
     listing = list_records(str(root), DEFAULT)
     assert [record.key for record in listing.records] == [f"celebamask_hq/{n}" for n in (1, 2, 3)]
     assert [r.key for r in listing.rejected] == ["celebamask_hq/0"] * 2
+
+
+@pytest.mark.parametrize("name", ["CelebA-HQ-img/0.jpg", "CelebAMask-HQ-mask-anno/0/00000_skin.png"])
+def test_a_file_that_is_there_and_cannot_be_had_is_named_and_not_left_out(tmp_path, name):
+    root = write_celebamask_hq(tmp_path)
+    record = list_records(str(root), SourceSettings("hq")).records[0]
+    (root / name).unlink()
+    (root / name).mkdir()
+    with pytest.raises(UserError, match=rf"{name}: not readable here \(Is a directory\); permit it or"):
+        record.load()
+
+
+def test_labels_that_claim_too_many_pixels_reject_the_picture(tmp_path, monkeypatch):
+    root = write_celebamask_hq(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(RejectedSample, match=r"_.*png is not a PNG that can be read: .*exceeds limit"):
+        list_records(str(root), SourceSettings("hq")).records[0].load()
