@@ -5,7 +5,13 @@ It takes no part in completion: it trains the encoder by reconstruction.
 
 from torch import Tensor, nn
 
-from facefill.networks.blocks import convolution_unit, laid_out, output_layer, scaled_channels
+from facefill.networks.blocks import (
+    convolution_unit,
+    laid_out,
+    output_layer,
+    scaled_channels,
+    with_gradient_laid_out,
+)
 
 NUM_FEATURES = 512
 
@@ -43,4 +49,5 @@ class AlbedoDecoder(nn.Module):
 
     def forward(self, albedo_feature: Tensor) -> Tensor:
         spread = albedo_feature[:, :, None, None].expand(-1, -1, 3, 4)
-        return (self.layers(laid_out(spread, self.channels_last)).float().tanh() + 1) / 2
+        answer = with_gradient_laid_out(self.layers(laid_out(spread, self.channels_last)))
+        return (answer.float().tanh() + 1) / 2

@@ -50,6 +50,16 @@ def initialized(layer: Convolution) -> Convolution:
     return layer
 
 
+def with_gradient_laid_out(maps: Tensor) -> Tensor:
+    """The maps themselves; the gradient that reaches them will lie in memory as they do.
+
+    Losses give the last layer a gradient in the plain layout, and two layouts in one operator are slow.
+    """
+    if maps.requires_grad and not maps.is_contiguous():
+        maps.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    return maps
+
+
 def output_layer(channels_in: int, channels_out: int) -> nn.Conv2d:
     """A last 1x1 convolution printed without spectral norm; small, lest tanh or softmax start saturated."""
     layer = initialized(nn.Conv2d(channels_in, channels_out, 1))

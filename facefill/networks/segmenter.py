@@ -14,6 +14,7 @@ from facefill.networks.blocks import (
     scaled_channels,
     signed,
     spectral_deconvolution,
+    with_gradient_laid_out,
 )
 
 NUM_CLASSES = 3
@@ -68,4 +69,4 @@ class Segmenter(nn.Module):
         features = self.up3(features, level3)
         features = self.up2(features, level2)
         features = self.up1(features, level1)
-        return self.output(features).float()
+        return with_gradient_laid_out(self.output(features)).float()

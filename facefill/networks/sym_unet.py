@@ -17,6 +17,7 @@ from facefill.networks.blocks import (
     scaled_channels,
     signed,
     spectral_convolution,
+    with_gradient_laid_out,
 )
 
 
@@ -85,5 +86,5 @@ class SymUNet(nn.Module):
         features = self.up2(features, level2)
         features = self.up1(features, level1)
         features = self.up0(features)
-        output = self.output(features).float()
+        output = with_gradient_laid_out(self.output(features)).float()
         return (output[:, :3].clamp(-1, 1) + 1) / 2, output[:, 3:]
