@@ -106,7 +106,7 @@ def blend(image: Tensor, hole: Tensor, rendered: Tensor, covered: Tensor) -> Ten
     inside = hole * covered
     pasted = torch.where(inside > 0, (rendered + lacking).clamp(0, 1), image)
     missed = hole * (1 - covered)
-    if not bool(missed.any()):
+    if missed.device.type == "cpu" and not bool(missed.any()):  # a GPU would have to be waited for
         return pasted
     return torch.where(missed > 0, fill_hidden(pasted, 1 - missed), pasted)
 

@@ -4,6 +4,8 @@ Both sample bilinearly at exact sub-pixel positions: a texel's place in the imag
 interpolated projection, a pixel's place in the atlas its fragment's interpolated UV. Paper Fig. 3b.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -41,7 +43,7 @@ def unwrap(
     texels = torch.nonzero(atlas.texel_triangle.flatten() >= 0)[:, 0]
     vertices = atlas.texel_vertices.view(-1, 3)[texels]
     weights = atlas.texel_barycentric.view(-1, 3)[texels]
-    model_height = float(model.mean[:, 1].max() - model.mean[:, 1].min())
+    model_height = height_of(model)
     if may_run_compiled(projected, fragments.depth):
         from facefill.geometry.texture_numba import locate_numba as locate_texels
     else:
@@ -51,6 +53,12 @@ def unwrap(
     colour = sample(image, position[:, None])[:, :, 0] * visible
     shape = atlas.texel_triangle.shape
     return _scatter(colour, texels, shape), _scatter(visible, texels, shape)
+
+
+@functools.lru_cache(maxsize=4)
+def height_of(model: MorphableModel) -> float:
+    """The mean shape's height in micrometres, asked of its device once."""
+    return float(model.mean[:, 1].max() - model.mean[:, 1].min())
 
 
 def locate(
