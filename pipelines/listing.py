@@ -40,9 +40,35 @@ def refuse_ignored(dataset: DatasetConfig) -> None:
         raise UserError(f"{where}: {dataset.source} has no photographs to find faces in; set detect: false")
 
 
+def check_dataset(config: RunConfig, dataset: DatasetConfig) -> None:
+    """Raise UserError for what a listing would refuse and can be seen without one: settings without a use, a
+    root, folder or list that is not there. What is still to be rendered is not looked for.
+    """
+    refuse_ignored(dataset)
+    if dataset.detect:
+        from pipelines.detector_litert import read_bundle
+
+        read_bundle()
+    root, settings = settings_of(config, dataset)
+    places = {"root": root, "landmarks": settings.landmarks, "celeba": settings.celeba}
+    for setting, url in places.items():
+        named = getattr(dataset, setting)
+        if named and (dataset.root or url == named) and not storage.exists(url):
+            raise UserError(f"dataset {dataset.name}: {setting}: {url} is not there; correct the path")
+    find_lists = SOURCES[dataset.source].find_lists
+    if dataset.root and find_lists is not None:
+        find_lists(root, settings)
+
+
 def list_dataset(config: RunConfig, dataset: DatasetConfig) -> Listing:
     """Every picture of the dataset. Raises UserError for what the reader refuses or has no use for."""
     refuse_ignored(dataset)
+    root, settings = settings_of(config, dataset)
+    return limited(SOURCES[dataset.source].list_records(root, settings), dataset.limit)
+
+
+def settings_of(config: RunConfig, dataset: DatasetConfig) -> tuple[str, SourceSettings]:
+    """The root of a dataset, named or rendered, and what its reader gets."""
     root = dataset.root or synthesized_root(config, dataset.source)
     celeba = inside(root, dataset.celeba)
     if not dataset.root and not celeba and "celeba" in SOURCES[dataset.source].uses:
@@ -55,4 +81,4 @@ def list_dataset(config: RunConfig, dataset: DatasetConfig) -> Listing:
         held_out=dataset.held_out,
         celeba=celeba,
     )
-    return limited(SOURCES[dataset.source].list_records(root, settings), dataset.limit)
+    return root, settings

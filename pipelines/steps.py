@@ -77,6 +77,11 @@ def dataset_steps(
     reading = {key: value for key, value in asdict(dataset).items() if key not in later}
     encoder = find_encoder(dataset.encoder, model) if dataset.encoder else None
 
+    def check() -> None:
+        from pipelines.listing import check_dataset
+
+        check_dataset(config, dataset)
+
     def shard(_: Outcomes) -> Outcome:
         from pipelines.listing import list_dataset
         from pipelines.shards import shard_dataset
@@ -134,7 +139,8 @@ def dataset_steps(
         SHARD_FORMAT,
         *([DETECTION_FORMAT] if dataset.detect else []),
     ]
-    steps = [Step(f"shard {name}", "shard", settings, () if dataset.root else ("synthesize",), shard)]
+    needs = () if dataset.root else ("synthesize",)
+    steps = [Step(f"shard {name}", "shard", settings, needs, shard, check=check)]
     if dataset.fit:
         fitting = [dataset.ground_truth, FIT_FORMAT, model.checksum]
         fitting += [encoder.sha256] if encoder else []

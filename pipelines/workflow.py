@@ -9,7 +9,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ class Step:
 
     settings: plain data that decide the result. needs: names of earlier steps whose outcomes go in. work
     gets those outcomes by name and returns its own: a `digest` of what it made, `products` (URLs that must
-    still be there for the step to be valid) and a `summary` for the user.
+    still be there for the step to be valid) and a `summary` for the user. check: raises UserError for what
+    can be seen to be wrong before any step is done.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Step:
     needs: tuple[str, ...]
     work: Callable[[dict[str, Outcome]], Outcome]
     on_cluster: bool = True
+    check: Callable[[], None] | None = None
 
 
 class Cluster:
@@ -82,6 +84,7 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
         )
     if only in (None, "train"):
         refuse_other_stages(config, model)
+    check_ahead(steps, config, only)
     write_resolved(config)
     send_what_is_missing(config.output)
     started = time.monotonic()
@@ -116,10 +119,8 @@ def walk(
     for number, step in enumerate(steps, 1):
         if only and not (step.kind == only or needed_by(step, steps, only)):
             continue
-        marker = storage.join(config.output, "steps", f"{step.name.replace(' ', '-')}.json")
-        inputs = digest(step.settings, [outcomes[name]["digest"] for name in step.needs])
-        valid = read_marker(marker, inputs)
-        if valid is not None and all(storage.exists(url) for url in valid.get("products", ())):
+        marker, inputs = marker_of(step, config), inputs_digest(step, outcomes)
+        if (valid := standing(marker, inputs)) is not None:
             progress.say(f"[{number}/{len(steps)}] {step.name}: valid, skipped")
             outcomes[step.name] = valid
             continue
@@ -154,6 +155,35 @@ def needed_by(step: Step, steps: Sequence[Step], kind: str) -> bool:
             seen.add(name)
             waiting.extend(by_name[name].needs)
     return step.name in seen
+
+
+def check_ahead(steps: Sequence[Step], config: RunConfig, only: str | None) -> None:
+    """The checks of all steps that are about to be done; nothing is asked of those that are valid."""
+    outcomes: dict[str, Outcome] = {}
+    for step in steps:
+        known = all(name in outcomes for name in step.needs)
+        valid = standing(marker_of(step, config), inputs_digest(step, outcomes)) if known else None
+        if valid is not None:
+            outcomes[step.name] = valid
+        elif step.check is not None and only in (None, step.kind):
+            step.check()
+
+
+def marker_of(step: Step, config: RunConfig) -> str:
+    """The URL of a step's marker."""
+    return storage.join(config.output, "steps", f"{step.name.replace(' ', '-')}.json")
+
+
+def inputs_digest(step: Step, outcomes: Mapping[str, Outcome]) -> str:
+    """What a step's marker must have been written for."""
+    return digest(step.settings, [outcomes[name]["digest"] for name in step.needs])
+
+
+def standing(marker: str, inputs: str) -> Outcome | None:
+    """The outcome of a step that need not be done again, else None."""
+    valid = read_marker(marker, inputs)
+    there = valid is not None and all(storage.exists(url) for url in valid.get("products", ()))
+    return valid if there else None
 
 
 def read_marker(url: str, inputs: str) -> Outcome | None:

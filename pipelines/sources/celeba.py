@@ -36,8 +36,7 @@ LANDMARK_LIST = {"in_the_wild": "list_landmarks_celeba", "aligned": "list_landma
 
 def list_records(root: str, settings: SourceSettings, variant: Variant = "in_the_wild") -> Listing:
     """Every picture of the variant's folder. Raises UserError for a missing or wrong list."""
-    name = PICTURE_FOLDER[variant]
-    folder = first_existing(root, (f"Img/{name}", name), f"CelebA's pictures ({variant})")
+    folder = _find_pictures(root, variant)
     pictures = pictures_in(folder)
     if not pictures:
         raise UserError(f"{folder}: no pictures in this folder; expected 000001.jpg and on")
@@ -68,14 +67,37 @@ def list_records(root: str, settings: SourceSettings, variant: Variant = "in_the
     return finished(settings, folder, records, rejected, notes)
 
 
+def find_lists(root: str, settings: SourceSettings, variant: Variant = "in_the_wild") -> None:
+    """Raise UserError unless the pictures' folder and the lists that the settings need are there."""
+    _find_pictures(root, variant)
+    if not settings.landmarks:
+        _find_landmarks(root, variant)
+    find_people_or_partition(root, settings)
+
+
+def find_people_or_partition(root: str, settings: SourceSettings) -> None:
+    """Raise UserError unless the list is there that decides the split."""
+    if settings.split == "identity":
+        find_identities(root)
+    else:
+        find_partition(root)
+
+
 USES = ("landmarks", "undetected", "identity")
-IN_THE_WILD = Source(list_records, USES)
-ALIGNED = Source(partial(list_records, variant="aligned"), USES)
+IN_THE_WILD = Source(list_records, USES, find_lists=find_lists)
+ALIGNED = Source(
+    partial(list_records, variant="aligned"), USES, find_lists=partial(find_lists, variant="aligned")
+)
+
+
+def find_partition(root: str) -> str:
+    """The URL of list_eval_partition. Raises UserError."""
+    return first_existing(root, _places("list_eval_partition", ("Eval", "Anno")), "the official partition")
 
 
 def read_partition(root: str) -> dict[str, str]:
     """File name -> split, of list_eval_partition. Raises UserError for a number other than 0, 1 or 2."""
-    url = first_existing(root, _places("list_eval_partition", ("Eval", "Anno")), "the official partition")
+    url = find_partition(root)
     partition = lists.read_pairs(url)
     for name, number in partition.items():
         if number not in (0, 1, 2):
@@ -85,9 +107,14 @@ def read_partition(root: str) -> dict[str, str]:
     return {name: SPLITS[number] for name, number in partition.items()}
 
 
+def find_identities(root: str) -> str:
+    """The URL of identity_CelebA. Raises UserError."""
+    return first_existing(root, IDENTITIES, "the identities")
+
+
 def read_identities(root: str) -> dict[str, int]:
     """File name -> the person's number, of identity_CelebA."""
-    return lists.read_pairs(first_existing(root, IDENTITIES, "the identities"))
+    return lists.read_pairs(find_identities(root))
 
 
 def _places(name: str, folders: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,8 +135,17 @@ def _read_identities(root: str, required: bool) -> dict[str, int]:
     return read_identities(root)
 
 
+def _find_pictures(root: str, variant: Variant) -> str:
+    name = PICTURE_FOLDER[variant]
+    return first_existing(root, (f"Img/{name}", name), f"CelebA's pictures ({variant})")
+
+
+def _find_landmarks(root: str, variant: Variant) -> str:
+    return first_existing(root, _places(LANDMARK_LIST[variant], ("Anno",)), "the landmarks")
+
+
 def _official_landmarks(root: str, variant: Variant) -> LandmarkList:
-    url = first_existing(root, _places(LANDMARK_LIST[variant], ("Anno",)), "the landmarks")
+    url = _find_landmarks(root, variant)
     return LandmarkList(url, {name: (points, True) for name, points in lists.read_five_points(url).items()})
 
 

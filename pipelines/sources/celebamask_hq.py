@@ -38,6 +38,7 @@ LABELS_FOLDER = "CelebAMask-HQ-mask"
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 # The official partition is by CelebA file number.
 FIRST_VALIDATION, FIRST_TEST = 162771, 182638
+NEEDS_CELEBA = "split by identity needs CelebA's identity_CelebA.txt: give CelebA's own folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,17 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
     return finished(settings, root, records, rejected, notes)
 
 
-SOURCE = Source(list_records, ("landmarks", "undetected", "celeba", "identity"))
+def find_lists(_: str, settings: SourceSettings) -> None:
+    """Raise UserError unless CelebA's own lists are there that the settings need."""
+    if settings.celeba:
+        celeba.find_identities(settings.celeba)
+    if settings.celeba and settings.split == "official":
+        celeba.find_partition(settings.celeba)
+    if settings.split == "identity" and not settings.celeba:
+        raise UserError(NEEDS_CELEBA)
+
+
+SOURCE = Source(list_records, ("landmarks", "undetected", "celeba", "identity"), find_lists=find_lists)
 
 
 def _find_pictures(root: str) -> tuple[list[str], bool]:
@@ -150,7 +161,7 @@ def _read_identities(settings: SourceSettings) -> dict[str, int]:
     if settings.celeba:
         return celeba.read_identities(settings.celeba)
     if settings.split == "identity":
-        raise UserError("split by identity needs CelebA's identity_CelebA.txt: give CelebA's own folder")
+        raise UserError(NEEDS_CELEBA)
     return {}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from facefill.errors import UserError
 from pipelines import storage
 from pipelines.manifest import UNKNOWN_IDENTITY, Rejected
-from pipelines.sources.file_names import image_id, key_of, pictures_in, stem_of
+from pipelines.sources.file_names import first_existing, image_id, key_of, pictures_in, stem_of
 from pipelines.sources.landmark_files import given_landmarks
 from pipelines.sources.records import (
     Listing,
@@ -88,9 +88,22 @@ def list_records(root: str, settings: SourceSettings, folder: str, size: int) ->
     return finished(settings, root, records, rejected, notes)
 
 
+def find_lists(root: str, _: SourceSettings, folder: str) -> None:
+    """Raise UserError unless the folder of pictures is there."""
+    first_existing(root, (folder,), "the pictures")
+
+
 USES = ("landmarks", "undetected")
-IMAGES = Source(partial(list_records, folder="images1024x1024", size=1024), USES)
-THUMBNAILS = Source(partial(list_records, folder="thumbnails128x128", size=128), USES)
+IMAGES = Source(
+    partial(list_records, folder="images1024x1024", size=1024),
+    USES,
+    find_lists=partial(find_lists, folder="images1024x1024"),
+)
+THUMBNAILS = Source(
+    partial(list_records, folder="thumbnails128x128", size=128),
+    USES,
+    find_lists=partial(find_lists, folder="thumbnails128x128"),
+)
 
 
 def _annotated(number: int, entries: Mapping[int, tuple[str, bytes]] | None, size: int) -> tuple[str, bytes]:

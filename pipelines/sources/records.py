@@ -117,12 +117,15 @@ class Source:
 
     list_records: (root, settings) -> every picture; raises UserError. uses: which of landmarks, undetected,
     celeba and identity (`split: identity`) it has a use for; the others are refused by name. photographs:
-    False where there is nothing that could be fitted.
+    False where there is nothing that could be fitted. find_lists: (root, settings), raises UserError where a
+    folder or list below root is not there that list_records needs, without reading any; None for a source
+    that needs none.
     """
 
     list_records: Callable[[str, SourceSettings], Listing]
     uses: tuple[str, ...] = ()
     photographs: bool = True
+    find_lists: Callable[[str, SourceSettings], None] | None = None
 
 
 def finished(

@@ -23,7 +23,7 @@ from facefill.errors import UserError
 from facefill.samples import NUM_EXPRESSION, NUM_IDENTITY
 from pipelines import storage
 from pipelines.manifest import UNKNOWN_IDENTITY, Rejected
-from pipelines.sources.file_names import has_suffix, key_of, pictures_in, stem_of
+from pipelines.sources.file_names import first_existing, has_suffix, key_of, pictures_in, stem_of
 from pipelines.sources.records import (
     Listing,
     RejectedSample,
@@ -126,7 +126,12 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
     return finished(settings, root, records, rejected, notes)
 
 
-SOURCE = Source(list_records)
+def find_lists(root: str, _: SourceSettings) -> None:
+    """Raise UserError unless one of the folders is there."""
+    first_existing(root, (*SUBSETS, TEST_SUBSET), "pictures")
+
+
+SOURCE = Source(list_records, find_lists=find_lists)
 
 
 def photograph_of(picture: str) -> str:

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from tiny_releases import face_68, write_300w, write_celeba, write_celebamask_hq
 from tiny_sources import write_csv, write_ffhq, write_multipie, write_photograph, write_texture
 
 from facefill.errors import UserError
+from pipelines import storage
 from pipelines.config import DatasetConfig, RunConfig
 from pipelines.config_file import config_from_tree
-from pipelines.listing import list_dataset
+from pipelines.listing import check_dataset, list_dataset
 from pipelines.sources.records import Listing
 from pipelines.sources.table import SOURCES
 
@@ -83,6 +85,14 @@ def test_a_setting_without_a_use_is_refused_by_name(tmp_path, source, settings, 
         listed(tmp_path, source, root, **settings)
 
 
+NOT_THERE = {
+    "celeba": "Anno/list_landmarks_celeba.txt",
+    "celeba_aligned": "Img/img_align_celeba",
+    "ffhq": "images1024x1024",
+    "three_hundred_w": "AFW",
+}
+
+
 RELEASES = {
     "celeba": lambda root: write_celeba(root, count=2),
     "celeba_aligned": lambda root: write_celeba(root, count=2),
@@ -122,6 +132,43 @@ def test_a_csv_of_landmarks_reaches_every_source_that_takes_one(tmp_path, source
     assert [kept.key for kept in listing.records] == [record.key]
     assert np.allclose(listing.records[0].load().landmarks, points)
     assert [r.reason for r in listing.rejected] == ["no row in points.csv"]
+
+
+def check(tmp_path: Path, source: str, **settings: object) -> None:
+    dataset = DatasetConfig(
+        name="faces", source=source, root=str(tmp_path / "data"), fit=SOURCES[source].photographs
+    )
+    check_dataset(RunConfig(name="x", output=str(tmp_path / "run")), replace(dataset, **settings))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_check_finds_what_is_not_there_without_a_listing(tmp_path, source, monkeypatch):
+    RELEASES[source](tmp_path / "data")
+    monkeypatch.setattr(storage, "list_files", None)
+    check(tmp_path, source)
+    with pytest.raises(UserError, match=r"dataset faces: root: .*/absent is not there; correct the path"):
+        check(tmp_path, source, root=str(tmp_path / "absent"))
+    if source in NOT_THERE:
+        (tmp_path / "data" / NOT_THERE[source]).rename(tmp_path / "elsewhere")
+        with pytest.raises(UserError, match=f"not found; expected .*{storage.name_of(NOT_THERE[source])}"):
+            check(tmp_path, source)
+
+
+def test_a_check_knows_the_lists_that_the_settings_name(tmp_path, monkeypatch):
+    RELEASES["celeba"](tmp_path / "data")
+    with pytest.raises(UserError, match=r"dataset faces: landmarks: .*data/points\.csv is not there"):
+        check(tmp_path, "celeba", landmarks="points.csv")
+    (tmp_path / "data/Anno/identity_CelebA.txt").unlink()
+    with pytest.raises(UserError, match="the identities not found"):
+        check(tmp_path, "celeba", split="identity")
+    check(tmp_path, "celeba", root="", landmarks="points.csv")  # it will be rendered
+    RELEASES["celebamask_hq"](tmp_path / "hq")
+    for celeba, message in ((str(tmp_path / "data"), "the identities not found"), ("", "give CelebA's own")):
+        with pytest.raises(UserError, match=message):
+            check(tmp_path, "celebamask_hq", root=str(tmp_path / "hq"), celeba=celeba, split="identity")
+    monkeypatch.setenv("FACEFILL_FACE_LANDMARKER", str(tmp_path / "absent.task"))
+    with pytest.raises(UserError, match=r"cannot be detected here|no such file"):
+        check(tmp_path, "celeba", detect=True)
 
 
 def test_textures_are_not_fitted(tmp_path):

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_releases import write_celeba
 
 from facefill.errors import UserError
 from pipelines import storage, storage_faults
@@ -16,7 +18,7 @@ from pipelines.config_file import config_from_tree
 from pipelines.progress import Progress
 from pipelines.run_model import RunModel
 from pipelines.steps import identity_of, plan, refuse_other_stages
-from pipelines.workflow import Cluster, Outcome, Step, read_marker, walk
+from pipelines.workflow import Cluster, Outcome, Step, check_ahead, read_marker, run_workflow, walk
 
 MODEL = RunModel("default", "head", "a" * 64)
 OTHER_MODEL = RunModel("ict", "ict-facekit", "b" * 64, "memory://x/model/bbbb.npz")
@@ -171,6 +173,38 @@ def test_an_outage_is_not_taken_for_a_step_that_was_not_done(monkeypatch) -> Non
     monkeypatch.setattr(storage_faults, "REMOTE_PATIENCE_S", 0.0)
     with pytest.raises(UserError, match="does not answer"):
         read_marker("http://127.0.0.1:1/a.json", "inputs")
+
+
+def test_what_is_seen_to_be_wrong_is_said_before_any_step_but_not_of_valid_ones(
+    config: RunConfig,
+) -> None:
+    asked: list[str] = []
+    steps = [
+        replace(step, check=partial(asked.append, step.name))
+        for step in chain([], {"a": "1", "b": "1", "c": "1"})
+    ]
+    check_ahead(steps, config, None)
+    assert asked == ["a", "b", "c"]
+    run(steps, config, only="shard")
+    check_ahead(steps, config, None)
+    assert asked[3:] == ["b", "c"]
+    check_ahead(steps, config, "train")
+    assert asked[5:] == ["c"]
+
+
+def test_the_second_datasets_mistake_is_found_before_the_first_is_begun(tmp_path: Path) -> None:
+    tree = {
+        "name": "x",
+        "output": str(tmp_path / "run"),
+        "datasets": [
+            {"name": "first", "source": "celeba", "root": str(write_celeba(tmp_path / "celeba", 2))},
+            {"name": "second", "source": "folder", "root": str(tmp_path / "photos")},
+        ],
+    }
+    for verb in (None, "shard"):
+        with pytest.raises(UserError, match=r"dataset second: root: .*photos is not there"):
+            run_workflow(config_from_tree(tree, "test"), verb)
+    assert not (tmp_path / "run/config.yaml").exists()
 
 
 def test_the_plan_is_the_chain_of_the_design() -> None:
