@@ -8,7 +8,12 @@ from torch import Tensor, nn
 
 from facefill.losses.adversarial import gradient_penalty
 from facefill.networks.albedo_decoder import AlbedoDecoder
-from facefill.networks.blocks import ResUnit, fold_spectral_norm, scaled_channels
+from facefill.networks.blocks import (
+    ResUnit,
+    fold_spectral_norm,
+    scaled_channels,
+    spectral_deconvolution,
+)
 from facefill.networks.encoder import Encoder, EncoderOutput, camera_from_pose
 from facefill.networks.pyramid_gan import PyramidDiscriminator
 from facefill.networks.segmenter import Segmenter
@@ -257,3 +262,21 @@ def test_gradient_penalty_in_half_precision() -> None:
         found.append(torch.cat([g.double().flatten() for g in gradients if g is not None]))
     for other, limit in zip(found[1:], (1e-3, 0.1, 0.1), strict=True):
         assert (other - found[0]).norm() < limit * found[0].norm()
+
+
+def test_deconvolution_is_torchs() -> None:
+    """Values and gradients of the transposed convolution, its bias included."""
+    torch.manual_seed(0)
+    layer = spectral_deconvolution(4, 8, 4, 2, 1).eval()
+    assert isinstance(layer, nn.ConvTranspose2d) and layer.bias is not None
+    nn.init.normal_(layer.bias)
+    features = torch.randn(2, 4, 5, 6, requires_grad=True)
+    weights = torch.randn(2, 8, 10, 12)
+    wanted = [features, *layer.parameters()]
+    expected = nn.functional.conv_transpose2d(features, layer.weight, layer.bias, 2, 1)
+    for found, same in zip(
+        [layer(features), *torch.autograd.grad((layer(features) * weights).sum(), wanted)],
+        [expected, *torch.autograd.grad((expected * weights).sum(), wanted)],
+        strict=True,
+    ):
+        torch.testing.assert_close(found, same, rtol=1e-4, atol=1e-5)
