@@ -48,8 +48,10 @@ class Descent:
         gradients = torch.autograd.grad(loss * share, self.parameters, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
-            elif gradient is not None:
+                # copied, for it may lie channels last, and the fused Adam of CPUs walks through memory as if
+                # both lay alike
+                parameter.grad = torch.zeros_like(parameter)
+            if gradient is not None:
                 parameter.grad += gradient
 
     def step(self, step: int) -> dict[str, Tensor]:
