@@ -77,8 +77,11 @@ def board(on_event: Sink) -> Iterator[Post]:
     What was posted before the block ends is delivered. An `on_event` that fails is logged and stops nothing.
     """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
+    # on the driver's own machine: any other may be lost before the driver
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mailbox: Any = ray.remote(num_cpus=0)(Mailbox).options(scheduling_strategy=here).remote()
     ended = threading.Event()
 
     def deliver() -> None:

@@ -39,7 +39,7 @@ def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, A
     if place.device.type == "cuda":
         torch.cuda.set_device(place.device)  # what ranks exchange as objects goes through it
     average = GradientAverage(place)
-    torch.manual_seed(seed_of(job.seed, "weights"))  # the same on every rank
+    seed_torch(place.device, job.seed, "weights")  # the same on every rank
     stage = imported(job.builder)(job, place.device, average)
     checkpoint = agreed(
         newest_checkpoint(job.folder, job.digest, job.steps) if place.rank == 0 else None, place
@@ -71,7 +71,7 @@ def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, A
             waiting = time.perf_counter()
             batch = on_device(next(batches), place.device)
             waited = time.perf_counter() - waiting
-            torch.manual_seed(seed_of(job.seed, "step", step, place.rank))
+            seed_torch(place.device, job.seed, "step", step, place.rank)
             losses = {
                 name: value.to(place.device, non_blocking=True)
                 for name, value in stage.train_step(split_batch(batch, job.accumulate)).items()
@@ -156,7 +156,7 @@ def evaluate(job: TrainJob, stage: Any, place: Place, show: Callable[[Any], None
     means = Means(place)
     for number, batch in enumerate(itertools.islice(loader.batches(0), job.evaluate_batches)):
         batch = on_device(batch, place.device)
-        torch.manual_seed(seed_of(job.seed, "evaluate", number, place.rank))
+        seed_torch(place.device, job.seed, "evaluate", number, place.rank)
         means.add(stage.evaluate(batch), weight=samples_in(batch))
         if number == 0 and place.rank == 0:
             with torch.no_grad():
@@ -183,6 +183,14 @@ def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
             for name, value in batch.items()
         }
     )
+
+
+def seed_torch(device: torch.device, *parts: Any) -> None:
+    """`torch.manual_seed` for the devices in use, without its notes about all others (0.6 ms each time)."""
+    seed = seed_of(*parts)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def seed_of(*parts: Any) -> int:
