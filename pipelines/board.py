@@ -6,6 +6,7 @@ it.
 """
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pipelines.progress import Event
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.25
+WARNINGS = "facefill-warnings"  # the name of a mailbox
 Sink = Callable[[Event], None]
 
 
@@ -108,3 +110,31 @@ def board(on_event: Sink) -> Iterator[Post]:
         with contextlib.suppress(ray.exceptions.RayError):
             deliver()
             ray.kill(mailbox)
+
+
+def warn_driver(text: str) -> None:
+    """A word to the driver from any worker, which waits until it has arrived."""
+    import ray
+
+    try:
+        ray.get(_warnings().post.remote(Event("", "note", 0, 0, text=text)))
+    except ray.exceptions.RayError:  # its maker died; the next warning makes another
+        _warnings.cache_clear()
+
+
+def warnings_heard() -> list[str]:
+    """What workers have warned the driver of since it last asked."""
+    import ray
+
+    try:
+        return [event.text for event in ray.get(ray.get_actor(WARNINGS).take.remote())]
+    except (ValueError, ray.exceptions.RayError):  # nobody had to warn, or its maker died
+        return []
+
+
+@functools.cache
+def _warnings() -> Any:
+    """The mailbox of warnings, made by the first worker that needs it; it lives as long as that worker."""
+    import ray
+
+    return ray.remote(num_cpus=0)(Mailbox).options(name=WARNINGS, get_if_exists=True).remote()

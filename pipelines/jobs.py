@@ -5,6 +5,7 @@ that the function raises is not retried, it ends the job. Functions must be impo
 level), items must pickle.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +13,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from facefill.errors import UserError
+from pipelines.board import warn_driver, warnings_heard
+from pipelines.overheard import overheard
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Progress = Callable[[int, int, float], None]  # done, total, seconds left
 
+log = logging.getLogger(__name__)
 MAX_RETRIES = 3
 LOOK_EVERY_S = 0.5
 ACTORS_PER_GPU = 4
@@ -50,16 +54,22 @@ def run_tasks(
     shared = ray.put(function)
     results: dict[int, Any] = {}
     place_of: dict[Any, int] = {}
+    looked = time.monotonic()
     try:
         while len(results) < len(items):
             while len(place_of) < limit and (place := len(results) + len(place_of)) < len(items):
                 place_of[task.remote(shared, items[place])] = place
-            [finished], _ = ray.wait(list(place_of), num_returns=1)
-            results[place_of[finished]] = _result_of(finished, label)
-            count.finish(place_of.pop(finished))
+            finished, _ = ray.wait(list(place_of), num_returns=1, timeout=LOOK_EVERY_S)
+            for reference in finished:
+                results[place_of[reference]] = _result_of(reference, label)
+                count.finish(place_of.pop(reference))
+            if time.monotonic() - looked >= LOOK_EVERY_S:
+                looked = time.monotonic()
+                _hear(label)
     finally:
         for reference in place_of:
             ray.cancel(reference, force=False)
+        _hear(label)
     return [results[place] for place in range(len(items))]
 
 
@@ -118,7 +128,14 @@ def _here(function: Callable[[Item], Result], items: Sequence[Item], count: "_Co
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    return function(item)
+    with overheard(warn_driver):
+        return function(item)
+
+
+def _hear(label: str) -> None:
+    """Log here what workers have warned of."""
+    for text in warnings_heard():
+        log.warning("%s: %s", label, text)
 
 
 def _cpus() -> int:
@@ -221,12 +238,13 @@ class _Worker:
 
     def work(self, box: tuple[Any], place: int, item: Any) -> Any:
         _AT_WORK.place, _AT_WORK.units = place, 0
-        if self.function is None:
-            import ray
+        with overheard(warn_driver):
+            if self.function is None:
+                import ray
 
-            _AT_WORK.gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
-            self.function = ray.get(box[0])()
-        return self.function(item)
+                _AT_WORK.gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
+                self.function = ray.get(box[0])()
+            return self.function(item)
 
     def position(self) -> tuple[int, int]:
         return _AT_WORK.place, _AT_WORK.units
@@ -278,6 +296,7 @@ class _Pool:
             if time.monotonic() - looked >= LOOK_EVERY_S:
                 looked = time.monotonic()
                 self._look({actor: place for place, actor in in_hand.values()}, count)
+                _hear(self.label)
         return [results[place] for place in range(len(items))]
 
     def _look(self, busy: dict[Any, int], count: _Count) -> None:
@@ -298,5 +317,6 @@ class _Pool:
     def close(self) -> None:
         import ray
 
+        _hear(self.label)
         for actor in self.actors:
             ray.kill(actor)

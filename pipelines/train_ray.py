@@ -19,6 +19,7 @@ from facefill.errors import UserError
 from pipelines import storage
 from pipelines.board import Post, Sink, board
 from pipelines.cluster_session import cluster_resources
+from pipelines.overheard import overheard
 from pipelines.progress import Event
 from pipelines.step_watch import NotFiniteError
 from pipelines.stop_notice import (
@@ -172,8 +173,13 @@ def worker(config: dict[str, Any]) -> dict[str, Any]:
     for listener in (listen_to_cluster, *((listen_to_driver,) if rank == 0 else ())):
         threading.Thread(target=listener, args=(post,), name="notice", daemon=True).start()
     place = Place(rank, context.get_world_size(), ray.train.torch.get_device(), PROCESS_NOTICE)
+
+    def warn(text: str) -> None:
+        post(Event(label, "note", 0, job.steps, text=f"{label}: {text}"))
+
     try:
-        return run_loop(job, label, place, post)
+        with overheard(warn):
+            return run_loop(job, label, place, post)
     except NotFiniteError as error:
         return {"mistake": str(error)}
     finally:

@@ -20,6 +20,7 @@ from facefill.errors import UserError
 from pipelines import storage, storage_settings
 from pipelines.cluster_session import session
 from pipelines.config import RunConfig, config_tree, digest
+from pipelines.overheard import overheard
 from pipelines.progress import Progress, clock
 
 Outcome = dict[str, Any]
@@ -88,7 +89,7 @@ def run_workflow(config: RunConfig, only: str | None = None) -> None:
     write_resolved(config)
     send_what_is_missing(config.output)
     started = time.monotonic()
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, overheard(progress.say):
         walk(steps, config, only, Cluster(config, stack, progress), progress)
     send_what_is_missing(config.output)
     progress.say(f"{config.name}: done in {clock(time.monotonic() - started)}")

@@ -1,6 +1,7 @@
 """Tasks in this process; the same on Ray is tested with the session fixture."""
 
 import ast
+import logging
 import os
 import subprocess
 import sys
@@ -53,6 +54,18 @@ def test_on_ray_in_item_order(ray_session):
     )
     assert results == [-item for item in items]
     assert seen == list(range(1, 13))
+
+
+@pytest.mark.parametrize("actors", [False, True])
+def test_on_ray_the_driver_hears_what_workers_warn_of(ray_session, caplog, actors):
+    warn = logging.getLogger("pipelines.storage_faults").warning
+    items = [f"s3://somewhere/{item}: refused; trying again in 0.2 s" for item in range(8)]
+    if actors:
+        run_actors(partial(partial, warn), items, label="read", workers=1)
+    else:
+        run_tasks(warn, items, label="read", workers=2)
+    said = [record.getMessage() for record in caplog.records if record.name == "pipelines.jobs"]
+    assert said and set(said) <= {f"read: {item}" for item in items}
 
 
 def test_on_ray_a_users_mistake_keeps_its_kind(ray_session):
