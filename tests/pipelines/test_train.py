@@ -156,8 +156,11 @@ def test_numbers_that_cannot_work_are_refused(tmp_path):
 
 
 def test_one_worker_equals_this_process_bit_for_bit(tmp_path, ray_session):
-    here, there = toy_job(tmp_path / "here"), toy_job(tmp_path / "there", workers=1)
-    train(here), train(there)
+    here = toy_job(tmp_path / "here")
+    there = toy_job(tmp_path / "there", workers=1, config={"warning": "three shards for four workers"})
+    lines = io.StringIO()
+    train(here), train_stage(there, Progress(lines))
+    assert lines.getvalue().count("train toy: three shards for four workers\n") == 1
     assert_equal_bits(network_of(here), network_of(there))
     assert losses_of(here) == losses_of(there)
 

@@ -1,5 +1,6 @@
 """A stage that trains in milliseconds, and its data: what the tests of the runner train."""
 
+import logging
 import os
 import signal
 import time
@@ -111,6 +112,8 @@ def build(job, device, synchronize):
 
 
 def open_loader(job, split, rank, world_size):
+    if warning := job.config.get("warning"):
+        logging.getLogger("pipelines.loader").warning(warning)
     return ToyLoader(job, split, rank, world_size)
 
 
