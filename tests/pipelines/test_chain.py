@@ -4,6 +4,7 @@ apart.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from pipelines import storage
+from pipelines.checkpoints import list_checkpoints
 from pipelines.cli import main
 from pipelines.evaluate import METHODS
 from pipelines.manifest import load_manifest
@@ -107,6 +109,32 @@ def test_changed_settings_do_not_go_on_from_other_checkpoints(
     config = str(finished.parent / "tiny.yaml")
     assert main(["train", config, "stages.segment.model.focal_gamma=1.0"]) == 2
     assert "checkpoint of another configuration" in capsys.readouterr().err
+
+
+def test_sigterm_ends_the_command_with_143_and_costs_no_bit(
+    finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = {}
+    for name in ("whole", "stopped"):
+        shutil.copytree(finished, tmp_path / name)
+        settings = [f"output={tmp_path / name}", "stages.inpaint.training.steps=16"]
+        command = [sys.executable, "-m", "pipelines", "train", str(finished.parent / "tiny.yaml"), *settings]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        if name == "stopped":
+            process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+            while not (tmp_path / name / "stages/inpaint/checkpoint-0000004/meta.json").exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            _, printed = process.communicate(timeout=120)
+            step = list_checkpoints(str(tmp_path / name / "stages/inpaint"))[-1].step
+            assert (process.returncode, step < 16) == (143, True)
+            words = "train inpaint stopped; the same command goes on from its checkpoint at step"
+            assert f"facefill: {words} {step}\n" in printed
+        assert main(command[3:]) == 0
+        card = json.loads((tmp_path / name / "weights/inpaint/card.json").read_text())
+        weights[name] = {network: entry["sha256"] for network, entry in card["networks"].items()}
+    assert weights["whole"] == weights["stopped"]
 
 
 @pytest.fixture
