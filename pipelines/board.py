@@ -127,9 +127,10 @@ def warnings_heard() -> list[str]:
     import ray
 
     try:
-        return [event.text for event in ray.get(ray.get_actor(WARNINGS).take.remote())]
+        events: list[Event] = ray.get(ray.get_actor(WARNINGS).take.remote())
     except (ValueError, ray.exceptions.RayError):  # nobody had to warn, or its maker died
         return []
+    return [event.text for event in events]
 
 
 @functools.cache

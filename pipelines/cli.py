@@ -41,7 +41,7 @@ KINDS = {
     ),
     "shard": Verb(
         "align raw pictures and write them as WebDataset tars with a manifest",
-        "facefill shard celeba_sample datasets.0.root=/data/celeba",
+        "facefill shard celeba_sample datasets.0.root=/data/celeba shard.workers=8",
     ),
     "fit": Verb(
         "fit the morphable model to every picture of the shards",
@@ -125,7 +125,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         "settings",
         nargs="*",
         metavar="key=value",
-        help="dotted setting, e.g. stages.inpaint.training.steps=500",
+        help="dotted setting of the config, e.g. datasets.0.limit=100 or stages.inpaint.training.steps=500; "
+        "each run writes all of them, with their values, to OUTPUT/config.yaml",
     )
 
 

