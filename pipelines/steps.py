@@ -234,7 +234,10 @@ def inputs_of(config: RunConfig, stage: str) -> tuple[str, ...]:
 
 
 def train_step(config: RunConfig, stage: str, model: RunModel, progress: Progress) -> Step:
-    """Training one stage."""
+    """Training one stage. Raises UserError for numbers that cannot work together, before anything is done."""
+    from pipelines.training import job_of
+
+    job_of(config, stage, model, "").check()
     training = training_of(config, stage)
     identity = identity_of(config, stage, model)
     needs = inputs_of(config, stage)

@@ -111,9 +111,7 @@ def test_changed_settings_do_not_go_on_from_other_checkpoints(
     assert "checkpoint of another configuration" in capsys.readouterr().err
 
 
-def test_sigterm_ends_the_command_with_143_and_costs_no_bit(
-    finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sigterm_ends_the_command_with_143_and_costs_no_bit(finished: Path, tmp_path: Path) -> None:
     weights = {}
     for name in ("whole", "stopped"):
         shutil.copytree(finished, tmp_path / name)

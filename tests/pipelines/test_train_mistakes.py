@@ -7,8 +7,12 @@ import torch
 from toy_stage import toy_job
 
 from facefill.errors import UserError
+from pipelines.config_file import config_from_tree
 from pipelines.progress import Progress
+from pipelines.run_model import default_run_model
+from pipelines.steps import plan
 from pipelines.train import train_stage
+from tests.support.tiny_run import tiny_tree
 
 
 def train(job):
@@ -42,6 +46,18 @@ def test_losses_without_gradients_are_watched_too(tmp_path):
 def test_numbers_that_cannot_work_together(tmp_path, changes, words):
     with pytest.raises(UserError, match=words):
         train(toy_job(tmp_path, **changes))
+
+
+def test_a_range_of_workers_is_looked_at_before_anything_is_done(tmp_path):
+    tree = tiny_tree(str(tmp_path / "run"), workers=[1, 2])
+    config = config_from_tree(tree, "tiny")
+    assert config.stages.inpaint.training.workers == (1, 2)
+    assert plan(config, default_run_model(), Progress(io.StringIO()))
+    tree["stages"]["segment"]["training"]["workers"] = [1, 3]
+    with pytest.raises(
+        UserError, match=r"segment\.batch_size 2 does not divide among 3 workers.*multiple of 6"
+    ):
+        plan(config_from_tree(tree, "tiny"), default_run_model(), Progress(io.StringIO()))
 
 
 def test_more_workers_or_gpus_than_the_cluster_has(tmp_path, ray_session):

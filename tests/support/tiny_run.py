@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def tiny_tree(output: str, workers: int, celeba: int = 24) -> dict[str, Any]:
+def tiny_tree(output: str, workers: int | list[int], celeba: int = 24) -> dict[str, Any]:
     """Settings as a YAML file would hold them; `workers` of every training stage."""
 
     def stage(data: list[str], steps: int, **widths: float) -> dict[str, Any]:
