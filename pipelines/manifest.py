@@ -2,7 +2,8 @@
 
 A set is a folder: `{dataset}-{split}-{000000}.tar` ..., `manifest.parquet` (one row per sample),
 `rejected.parquet`, `index.json` (the layout that webdataset's `wids` reads) and `config.json` (the exact
-settings). A shard exists when the manifest says so; `manifest.parquet` is written last.
+settings), all of them and the parts named with their sha256 in `checksums.json`. A shard exists when the
+manifest says so; `manifest.parquet` is written last.
 
 With more than ROWS_PER_FILE samples, `manifest.parquet` lists the files of rows instead (file, split, rows,
 sha256), which lie in `manifest/`, each of one split and whole shards. They are named by their content: a set
@@ -17,9 +18,10 @@ from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from typing import Any
 
-from facefill.errors import UserError
 from pipelines import storage, tables
 from pipelines.rows import GROUP_ROWS, ROW_COLUMNS, Row, RowFile, Rows, values_of
+from pipelines.set_checksums import write_checksums
+from pipelines.tables import Unreadable
 
 SPLITS = ("train", "validation", "test")
 UNKNOWN_IDENTITY = -1
@@ -105,8 +107,15 @@ class Manifest:
         return storage.join(self.folder, row.shard)
 
 
-def save_tables(manifest: Manifest, shards: Iterable[tuple[str, tables.Table]], total: int) -> None:
-    """The same from (split, rows) of every shard in order, of which only a file's are held; `total` rows."""
+def save_tables(
+    manifest: Manifest,
+    shards: Iterable[tuple[str, tables.Table]],
+    total: int,
+    checksums: Mapping[str, str] | None = None,
+) -> None:
+    """Write the manifest from (split, rows) of every shard in order, of which only a file's are held; `total`
+    rows. checksums: of other files in the folder, by name.
+    """
     folder = manifest.folder
     index = {
         "__kind__": "wids-shard-index-v1",
@@ -114,18 +123,22 @@ def save_tables(manifest: Manifest, shards: Iterable[tuple[str, tables.Table]], 
         "name": manifest.dataset,
         "shardlist": [_known_of(shard) for shard in manifest.shards],
     }
-    storage.write_text(storage.join(folder, "index.json"), _json(index))
-    storage.write_text(storage.join(folder, "config.json"), _json(manifest.config))
     rejected = [asdict(entry) for entry in manifest.rejected]
-    tables.write_table(storage.join(folder, "rejected.parquet"), rejected, REJECTED_COLUMNS)
-    url = storage.join(folder, "manifest.parquet")
+    contents = {
+        "index.json": _json(index).encode(),
+        "config.json": _json(manifest.config).encode(),
+        "rejected.parquet": tables.rows_as_bytes(rejected, REJECTED_COLUMNS),
+    }
     files: list[dict[str, Any]] = []
     if total <= ROWS_PER_FILE:
-        content = tables.as_bytes(_row_groups(table for _, table in shards), ROW_COLUMNS)
-        storage.write_bytes(url, content)
+        contents["manifest.parquet"] = tables.as_bytes(_row_groups(table for _, table in shards), ROW_COLUMNS)
     else:
         files = [_save_file(folder, place, *held) for place, held in enumerate(_by_file(shards))]
-        tables.write_table(url, files, FILE_COLUMNS)
+        contents["manifest.parquet"] = tables.rows_as_bytes(files, FILE_COLUMNS)
+    own = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    write_checksums(folder, {**(checksums or {}), **own})
+    for name, content in contents.items():
+        storage.write_bytes(storage.join(folder, name), content)
     known = {file["file"] for file in files}
     for stray in storage.list_files(storage.join(folder, "manifest"), ".parquet"):
         if f"manifest/{storage.name_of(stray)}" not in known:
@@ -133,25 +146,33 @@ def save_tables(manifest: Manifest, shards: Iterable[tuple[str, tables.Table]], 
 
 
 def load_manifest(folder: str) -> Manifest:
-    """Read a set's manifest; its rows are read when they are asked for. Raises UserError when it has none."""
+    """Read a set's manifest; its rows are read when they are asked for. Raises Unreadable (a UserError) when
+    it has none, or one of its files is damaged.
+    """
     try:
         rows = load_rows(folder)
         rejected = tables.read_table(storage.join(folder, "rejected.parquet"))
-        index = json.loads(storage.read_text(storage.join(folder, "index.json")))
-        config = json.loads(storage.read_text(storage.join(folder, "config.json")))
+        index = storage.read_text(storage.join(folder, "index.json"))
+        config = storage.read_text(storage.join(folder, "config.json"))
     except FileNotFoundError as error:
         missing = error.filename or error
-        raise UserError(
+        raise Unreadable(
             f"{folder}: no finished shard set here ({missing} is missing); shard the data first"
         ) from None
-    return Manifest(
-        folder=folder,
-        dataset=index["name"],
-        rows=rows,
-        shards=tuple(ShardFile(**shard) for shard in index["shardlist"]),
-        rejected=tuple(Rejected(**row) for row in rejected),
-        config=config,
-    )
+    except Unreadable as error:
+        raise _damaged(folder, error) from None
+    try:
+        known = json.loads(index)
+        return Manifest(
+            folder=folder,
+            dataset=known["name"],
+            rows=rows,
+            shards=tuple(ShardFile(**shard) for shard in known["shardlist"]),
+            rejected=tuple(Rejected(**row) for row in rejected),
+            config=json.loads(config),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, error) from None
 
 
 def load_rows(folder: str) -> Rows:
@@ -160,15 +181,31 @@ def load_rows(folder: str) -> Rows:
     file = tables.TableFile(url, storage.read_bytes(url))
     if set(file.names()) >= set(ROW_COLUMNS):
         return Rows([RowFile(file, "", sum(file.group_sizes()))])
-    listed = file.all().to_pylist()
-    if set(file.names()) != set(FILE_COLUMNS):
-        raise UserError(f"{url}: not a manifest, its columns are {file.names()}; shard the data again")
     return Rows(
         [
             RowFile(tables.TableFile(storage.join(folder, entry["file"])), entry["split"], entry["rows"])
-            for entry in listed
+            for entry in _listed(file)
         ]
     )
+
+
+def row_file_checksums(folder: str) -> dict[str, str]:
+    """Name -> sha256 of the files of rows beside `manifest.parquet`; none where it holds the rows itself."""
+    url = storage.join(folder, "manifest.parquet")
+    file = tables.TableFile(url, storage.read_bytes(url))
+    if set(file.names()) >= set(ROW_COLUMNS):
+        return {}
+    return {entry["file"]: entry["sha256"] for entry in _listed(file)}
+
+
+def _listed(file: tables.TableFile) -> list[dict[str, Any]]:
+    if set(file.names()) != set(FILE_COLUMNS):
+        raise Unreadable(f"{file.url}: not a manifest, its columns are {file.names()}")
+    return file.all().to_pylist()
+
+
+def _damaged(folder: str, error: Exception) -> Unreadable:
+    return Unreadable(f"{folder}: the shard set's manifest cannot be read ({error}); {REMEDY}")
 
 
 def _save_file(folder: str, place: int, split: str, shards: list[tables.Table]) -> dict[str, Any]:

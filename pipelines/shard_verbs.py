@@ -9,36 +9,44 @@ from pipelines import cluster_session, storage
 from pipelines.contact_sheet import encoded
 from pipelines.inspection import inspect
 from pipelines.manifest import load_manifest
+from pipelines.overheard import overheard
 from pipelines.progress import Progress
-from pipelines.verify import Verified, describe, find_sets, remove_damaged, verify_set
+from pipelines.verify import Verified, describe, find, remove_damaged, verify_set
+from pipelines.verify_fits import remove_damaged_fits, verify_fits
 
 KINDS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG"}
 
 
 def verify_files(options: argparse.Namespace) -> None:
-    """Verify every set below a folder, on the cluster that RAY_ADDRESS names or else in this process.
+    """Verify every set below a folder, on the cluster that RAY_ADDRESS names or else in this process, and all
+    fits.
 
-    Raises UserError when anything is damaged.
+    Raises UserError when anything is damaged or unfinished.
     """
-    folders = find_sets(options.folder)
+    there = find(options.folder)
     progress = Progress()
     joined = "RAY_ADDRESS" in os.environ
-    with cluster_session.session() if joined else contextlib.nullcontext():
-        found = [verify_with_progress(folder, progress, None if joined else 0) for folder in folders]
-    for line in describe(found):
+    with cluster_session.session() if joined else contextlib.nullcontext(), overheard(progress.say):
+        found = [verify_with_progress(folder, progress, None if joined else 0) for folder in there.finished]
+    fits = [verify_fits(folder) for folder in there.fits]
+    for line in [*describe([*found, *fits]), *(f"{folder}: not finished" for folder in there.unfinished)]:
         print(line)
-    damaged = [one for one in found if one.damages]
+    damaged = [one for one in (*found, *fits) if one.damages]
+    if not damaged and there.unfinished:
+        raise UserError(
+            f"{', '.join(there.unfinished)}: no finished shard set here; the command that began it goes on"
+        )
     if not damaged:
         return
-    tars = len({(one.folder, damage.shard) for one in damaged for damage in one.damages})
+    files = len({(one.folder, damage.file) for one in damaged for damage in one.damages})
     if not options.remove_damaged:
         raise UserError(
-            f"{tars} damaged tars; `facefill verify {options.folder} --remove-damaged` removes them, and the "
-            "command that made them writes them again"
+            f"{files} damaged files; `facefill verify {options.folder} --remove-damaged` removes them, and "
+            "the command that made them writes them again"
         )
     for one in damaged:
-        remove_damaged(one)
-    raise UserError(f"{tars} damaged tars are removed; the command that made them writes them again")
+        (remove_damaged_fits if one in fits else remove_damaged)(one)
+    raise UserError(f"{files} damaged files are removed; the command that made them writes them again")
 
 
 def verify_with_progress(folder: str, progress: Progress, workers: int | None) -> Verified:

@@ -20,13 +20,13 @@ from pipelines import jobs, storage
 from pipelines.align import prepare_records
 from pipelines.manifest import SPLITS, Manifest, Rejected, Row, ShardFile, load_manifest, save_tables
 from pipelines.prepared import Prepare, Prepared, Slice, members_sha256
+from pipelines.set_checksums import damaged_files, read_checksums
 from pipelines.shard_parts import Part, finished_part, part_url, read_rows, write_part
 from pipelines.sources.records import Listing
-from pipelines.tables import Table, column
-from pipelines.ustar import BLOCK, TarStream
+from pipelines.tables import Table, Unreadable, column
+from pipelines.ustar import TarStream
 
 SHARD_FORMAT = 1  # counts up when the stored bytes of the same input change
-TAR_BLOCK = BLOCK
 
 
 def shard_dataset(
@@ -119,7 +119,11 @@ def write_shard_set(
     _refuse_empty(manifest)
     rows = distinct_keys(partial(read_rows, [part_url(folder, piece.shard) for piece, _ in written]))
     splits = (piece.split for piece, _ in written)
-    save_tables(manifest, zip(splits, rows, strict=True), sum(file.nsamples for _, file in written))
+    checksums = {
+        f"parts/{piece.shard}.parquet": part.sha256 for piece, part in zip(slices, parts, strict=True)
+    }
+    total = sum(file.nsamples for _, file in written)
+    save_tables(manifest, zip(splits, rows, strict=True), total, checksums)
     _remove_strays(folder, {piece.shard for piece in slices})
     return load_manifest(folder)
 
@@ -144,9 +148,7 @@ def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> Part
     written = ShardFile(piece.shard, len(rows), stream.size, stream.sha256.hexdigest())
     if not rows:
         storage.remove(tar_url)
-    part = Part(digest, written if rows else None, tuple(rejected))
-    write_part(url, part, rows)
-    return part
+    return write_part(url, Part(digest, written if rows else None, tuple(rejected)), rows)
 
 
 def _write_tar(
@@ -207,13 +209,17 @@ def _digest(settings: Mapping[str, Any], piece: Slice) -> str:
 
 
 def _finished_set(folder: str, plan: str) -> Manifest | None:
+    """The set, if it is the one that was planned and its tables are whole: others are written again from the
+    parts.
+    """
     try:
-        config = json.loads(storage.read_text(storage.join(folder, "config.json")))
-    except FileNotFoundError:
+        manifest = load_manifest(folder)
+        checksums = read_checksums(folder) or {}
+    except Unreadable:
         return None
-    if config.get("plan") != plan or not storage.exists(storage.join(folder, "manifest.parquet")):
-        return None
-    return load_manifest(folder)
+    of_tables = {name: known for name, known in checksums.items() if not name.startswith("parts/")}
+    planned = isinstance(manifest.config, dict) and manifest.config.get("plan") == plan
+    return manifest if planned and not damaged_files(folder, of_tables) else None
 
 
 def _refuse_empty(manifest: Manifest) -> None:

@@ -32,11 +32,15 @@ Table = Any  # a pyarrow.Table
 T = TypeVar("T")
 
 
+class Unreadable(UserError):
+    """A file that is absent or damaged, and can be made again."""
+
+
 class TableFile:
     """One Parquet file that is read a row group at a time, told by its URL and what is held of it.
 
     data: its bytes; None: they are read where they lie, remote ones from a copy on this machine, which
-    supposes that nobody writes the file again. Raises UserError for a file that is no table.
+    supposes that nobody writes the file again. Raises Unreadable for a file that is no table.
     """
 
     def __init__(self, url: str, data: bytes | None = None) -> None:
@@ -57,8 +61,11 @@ class TableFile:
         return self._opened(lambda file: list(file.schema_arrow.names))
 
     def note(self) -> str:
-        """What `as_bytes` was given to note."""
-        return self._opened(lambda file: file.metadata).metadata[NOTE].decode()
+        """What `as_bytes` was given to note. Raises Unreadable where there is nothing."""
+        notes = self._opened(lambda file: file.metadata).metadata or {}
+        if NOTE not in notes:
+            raise Unreadable(f"{self.url}: the table has no remark")
+        return notes[NOTE].decode("utf-8", "replace")
 
     def group(self, number: int, names: Sequence[str] | None = None) -> Table:
         """One row group; with `names`, of those columns alone."""
@@ -95,6 +102,11 @@ def write_table(
     `columns` maps a name to one of COLUMN_KINDS and must be given where there may be no rows; without it the
     kinds are taken from the rows.
     """
+    storage.write_bytes(url, rows_as_bytes(rows, columns))
+
+
+def rows_as_bytes(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> bytes:
+    """What `write_table` writes."""
     import pyarrow
     import pyarrow.parquet
 
@@ -103,12 +115,16 @@ def write_table(
     else:
         table = table_of_columns({name: [row.get(name) for row in rows] for name in columns}, columns)
     stream = io.BytesIO()
-    pyarrow.parquet.write_table(table, stream, compression=COMPRESSION, row_group_size=1 << 16)
-    storage.write_bytes(url, stream.getvalue())
+    pyarrow.parquet.write_table(
+        table, stream, compression=COMPRESSION, row_group_size=1 << 16, write_page_checksum=True
+    )
+    return stream.getvalue()
 
 
 def read_table(url: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The rows of a Parquet file; with `columns`, only those. Raises UserError for a file that is not one."""
+    """The rows of a Parquet file; with `columns`, only those. Raises Unreadable for a file that is not one,
+    or whose pages are not what their checksums say.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -116,9 +132,9 @@ def read_table(url: str, columns: Sequence[str] | None = None) -> list[dict[str,
     wanted = None if columns is None else list(columns)
     try:
         # pyarrow.parquet.read_table would load pandas: 45 MB in every worker
-        with pyarrow.parquet.ParquetFile(io.BytesIO(data)) as file:
+        with pyarrow.parquet.ParquetFile(io.BytesIO(data), page_checksum_verification=True) as file:
             return file.read(wanted, use_threads=False).to_pylist()
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise _unreadable(url, error) from None
 
 
@@ -157,8 +173,10 @@ def joined(parts: Sequence[Table]) -> Table:
     return pyarrow.concat_tables(parts).combine_chunks()
 
 
-def _unreadable(url: str, error: Exception) -> UserError:
-    return UserError(f"{url}: not a table that can be read ({error}); make it again")
+def _unreadable(url: str, error: Exception) -> Unreadable:
+    return Unreadable(
+        f"{url}: not a table that can be read ({error}); remove it and give the command that made it again"
+    )
 
 
 def _array(values: Sequence[Any], kind: str) -> Any:

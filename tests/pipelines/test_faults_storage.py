@@ -170,7 +170,7 @@ def test_a_tar_that_is_gone(tmp_path):
 def repair(folder: Path, damaged: str, tmp_path: Path) -> None:
     """Find the damage, remove what is damaged, write just that again."""
     found = verify_set(str(folder), workers=0)
-    assert {damage.shard for damage in found.damages} == {damaged}
+    assert {damage.file for damage in found.damages} == {damaged}
     assert damaged in "\n".join(describe([found]))
     untouched = {tar: tar.stat().st_mtime_ns for tar in folder.glob("*.tar") if tar.name != damaged}
     remove_damaged(found)

@@ -32,7 +32,7 @@ def test_damage_is_named_removed_on_demand_and_ends_with_status_2(
     assert main(["verify", str(tmp_path / "run")]) == 2
     told = capsys.readouterr()
     assert f"{row.shard}: sample {row.key}" in told.out
-    assert "1 damaged tars" in told.err and "--remove-damaged" in told.err
+    assert "1 damaged files" in told.err and "--remove-damaged" in told.err
     assert path.exists()
     assert main(["verify", str(tmp_path / "run"), "--remove-damaged"]) == 2
     assert not path.exists() and Path(made.folder, made.rows[0].shard).exists()
