@@ -12,6 +12,7 @@ from facefill.geometry.reconstruction import NUM_EXPRESSION, NUM_IDENTITY
 from facefill.samples import FIELD_BY_EXTENSION, Array, decode_sample
 from pipelines.contact_sheet import Tile
 from pipelines.manifest import SPLITS, UNKNOWN_IDENTITY, Manifest, Row
+from pipelines.rows import values_of
 from pipelines.sample_sheet import sample_sheet
 from pipelines.shard_reader import ShardReader
 
@@ -24,14 +25,21 @@ def summary(manifest: Manifest) -> list[str]:
     """What the manifest says: samples, tars, people, annotations, and why pictures were rejected."""
     rows, size = manifest.rows, sum(shard.filesize for shard in manifest.shards)
     counts = manifest.counts()
-    people = {row.identity for row in rows if row.identity != UNKNOWN_IDENTITY}
-    kinds = Counter(row.landmarks for row in rows)
+    people: set[int] = set()
+    kinds: Counter[int] = Counter()
+    extensions: set[str] = set()
+    labelled = 0
+    for identity, kind, members, parsing in values_of(
+        rows, ("identity", "landmarks", "members", "has_parsing")
+    ):  # once, and no row is kept
+        people.add(identity)
+        kinds[kind] += 1
+        extensions.update(members)
+        labelled += parsing
+    people.discard(UNKNOWN_IDENTITY)
     marked = [f"{kinds[kind]} with {kind} landmarks" for kind in (68, 5) if kinds[kind]]
     marked += [f"{kinds[0]} without landmarks"] if kinds[0] else []
-    labelled = sum(row.has_parsing for row in rows)
-    fields = sorted(
-        {FIELD_BY_EXTENSION[e].name for row in rows for e in row.members if e in FIELD_BY_EXTENSION}
-    )
+    fields = sorted({FIELD_BY_EXTENSION[e].name for e in extensions if e in FIELD_BY_EXTENSION})
     lines = [
         f"{manifest.dataset}: {len(rows)} samples in {len(manifest.shards)} tars, {size / 1e6:.1f} MB, "
         f"{size / max(len(rows), 1) / 1e3:.1f} kB a sample",
@@ -104,14 +112,19 @@ def spread(rows: Sequence[Row], count: int) -> list[Row]:
     return [rows[place * len(rows) // count] for place in range(count)]
 
 
-def rows_of(manifest: Manifest, split: str, key: str) -> list[Row]:
-    """The rows asked for ("" asks for all). Raises UserError when there is none."""
-    rows = [row for row in manifest.rows if split in ("", row.split) and key in ("", row.key)]
+def rows_of(manifest: Manifest, split: str, key: str) -> Sequence[Row]:
+    """The rows asked for ("" asks for all), read when they are looked at. Raises UserError for none."""
+    rows = manifest.of_split(split) if split else manifest.rows
     if not rows:
-        wanted = f"a sample {key}" if key else f"a sample of split {split}"
-        first = manifest.rows[0].key if manifest.rows else "none"
-        raise UserError(f"{manifest.folder}: {wanted} is not in this set; its first is {first}")
-    return rows
+        held = ", ".join(manifest.counts()) or "nothing"
+        raise UserError(f"{manifest.folder}: a sample of split {split} is not in this set; it holds {held}")
+    if not key:
+        return rows
+    place = next((place for place, (name,) in enumerate(values_of(rows, ("key",))) if name == key), None)
+    if place is None:
+        within = f"split {split} of this set" if split else "this set"
+        raise UserError(f"{manifest.folder}: a sample {key} is not in {within}; its first is {rows[0].key}")
+    return [rows[place]]
 
 
 def inspect(manifest: Manifest, split: str = "", key: str = "", count: int = SHOWN) -> tuple[list[str], Tile]:

@@ -10,7 +10,8 @@ import pytest
 from facefill.errors import UserError
 from facefill.face_parsing import FACE
 from facefill.samples import encode_sample
-from pipelines.inspection import inspect, spread, statistics, summary
+from pipelines import rows
+from pipelines.inspection import inspect, rows_of, spread, statistics, summary
 from pipelines.manifest import Manifest, Rejected
 from pipelines.prepared import Prepared, Slice
 from pipelines.sample_sheet import tiles_of, with_landmarks, with_parsing
@@ -93,5 +94,20 @@ def test_rows_are_spread_over_the_whole_set(drawn: Manifest) -> None:
 def test_what_is_not_there_is_named(drawn: Manifest) -> None:
     with pytest.raises(UserError, match="sample drawn/none is not in this set; its first is drawn/"):
         inspect(drawn, key="drawn/none")
-    with pytest.raises(UserError, match="a sample of split holiday"):
+    with pytest.raises(UserError, match="a sample of split holiday is not in this set; it holds train"):
         inspect(drawn, split="holiday")
+    with pytest.raises(UserError, match="sample drawn/none is not in split train of this set"):
+        inspect(drawn, split="train", key="drawn/none")
+
+
+def test_rows_are_read_where_they_are_looked_at(drawn: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither asking for a split nor counting makes rows of the whole set."""
+    made: list[int] = []
+    whole = rows.rows_of
+    monkeypatch.setattr(rows, "rows_of", lambda table: made.append(len(table)) or whole(table))
+    rows._kept_group.cache_clear()
+    assert len(rows_of(drawn, "train", "")) == len(rows_of(drawn, "", "")) == 6
+    summary(drawn)
+    assert made == []
+    [row] = rows_of(drawn, "train", "drawn/003")
+    assert row.key == "drawn/003" and len(made) == 1

@@ -29,6 +29,23 @@ def test_a_function_of_seed_and_epoch_alone():
     assert order(3, 4) != order(3, 5) and order(3, 4) != order(4, 4)
 
 
+def test_the_order_of_a_seed_never_changes():
+    """Known values: another order would break runs that go on from a checkpoint."""
+    orders = [epoch_order([2, 3, 2, 1], seed=1, epoch=2, rank=rank, world_size=2).tolist() for rank in (0, 1)]
+    assert orders == [[4, 2, 3, 7], [5, 6, 0, 1]]
+
+
+def test_shards_are_permuted_so_that_windows_and_the_remainder_change_with_the_epoch():
+    sizes = [3] * 9
+    first_windows, left_out = set(), set()
+    for epoch in range(10):
+        ranks = [epoch_order(sizes, seed=4, epoch=epoch, rank=rank, world_size=2) for rank in (0, 1)]
+        first_windows.add(frozenset((ranks[0][:12] // 3).tolist()))
+        left_out |= set(range(27)) - set(np.concatenate(ranks).tolist())
+    assert len(first_windows) >= 9
+    assert len(left_out) >= 5
+
+
 def test_samples_are_mixed_but_a_window_touches_few_shards():
     sizes = [100] * 40
     order = epoch_order(sizes, seed=0, epoch=0, rank=0, world_size=1)
