@@ -14,12 +14,13 @@ from pathlib import Path
 
 from benchmarks.speed_projection import StoredFaces, stored_faces
 from facefill.geometry.default_model import default_model
-from pipelines import storage, tables
 from pipelines.cluster_session import session
-from pipelines.fit import COLUMNS, fit_dataset
+from pipelines.fit import fit_dataset, fit_tasks
+from pipelines.fit import write_fits as write_table
 from pipelines.manifest import Manifest
 from pipelines.prepared import Prepared, Slice
 from pipelines.project_uv import project_dataset
+from pipelines.run_model import default_run_model
 from pipelines.shards import write_shard_set
 
 LEAST_PROJECTED, LEAST_FITTED = 250, 5  # faces per second
@@ -122,7 +123,7 @@ def prepare_faces(numbers: Sequence[int]) -> Iterator[Prepared]:
 def write_fits(manifest: Manifest) -> None:
     """The faces' true fits as the tables that fitting a set leaves."""
     vectors = distinct_faces().vectors
-    for shard in manifest.shards:
+    for task in fit_tasks(manifest, fits_of(manifest), default_run_model(), ""):
         rows = [
             {
                 "key": row.key,
@@ -131,11 +132,9 @@ def write_fits(manifest: Manifest) -> None:
                 "photometric": 0.0,
                 "reason": "",
             }
-            for row in manifest.rows
-            if row.shard == shard.url
+            for row in task.rows
         ]
-        name = f"{shard.url.removesuffix('.tar')}.parquet"
-        tables.write_table(storage.join(fits_of(manifest), name), rows, COLUMNS)
+        write_table(task, rows)
 
 
 def fits_of(manifest: Manifest) -> str:

@@ -2,9 +2,9 @@
 
 The fits come from landmarks and pixels, or from a trained encoder (`fit_encoder.py`). A file is kept while
 the checksums of tar, model and encoder and FIT_FORMAT are those that it was made with; they stand in the JSON
-beside it, which is written last. A picture that cannot be read or fitted
-becomes a row with a reason and no fit; a tar that is absent or truncated, or a storage that does not answer,
-ends the command, for what is written down as refused is not tried again.
+beside it, which is written last. A picture that cannot be fitted becomes a row with a reason and no fit; a
+tar that is not what its manifest says, or a storage that does not answer, ends the command, for what is
+written down as refused is not tried again.
 """
 
 import functools
@@ -37,12 +37,14 @@ from pipelines.rows import Row
 from pipelines.run_model import RunModel, default_run_model, load_run_model
 from pipelines.shard_reader import ShardReader
 from pipelines.shard_rows import ShardRows, rows_by_shard
+from pipelines.verify import StoredShard, require_whole
 
 FIT_FORMAT = 3  # counts up when the same input gives another fit
 AT_ONCE = 4  # more take memory and are no faster
 WORST_LANDMARKS_PX = 12.0  # of 256; beyond it the points are not those of a face
 LEAST_SEEN = 0.15  # of the atlas; a profile shows a third of it
 LEAST_POINTS = 0.5  # of the landmarks must be numbers
+BY_ENCODER = " encoder "  # before its checksum in what a table was made of
 COLUMNS = {
     "key": "string",
     "fit": "list<float64>",
@@ -127,7 +129,7 @@ def fit_tasks(
 ) -> list[FitTask]:
     """One task per tar of the set, in order."""
     taken = model.name if ground_truth and model.owns(ground_truth) else ""
-    by_encoder = f" encoder {encoder.sha256}" if encoder else ""
+    by_encoder = f"{BY_ENCODER}{encoder.sha256}" if encoder else ""
     tasks = []
     for shard, rows in rows_by_shard(manifest):
         inputs = f"{FIT_FORMAT} {shard.checksum} {model.checksum} {taken}{by_encoder}"
@@ -156,10 +158,11 @@ def device_of_worker() -> str:
 
 def fit_shard(task: FitTask) -> dict[str, Any]:
     """Write one shard's fits unless they are there: {inputs, sha256, rejected}."""
-    beside = f"{task.table}.json"
-    kept = finished_table(task.table, beside, task.inputs)
+    kept = finished_table(task)
     if kept is not None:
         return kept
+    [shard] = task.shards.shards
+    require_whole(StoredShard(task.shards.folder, shard, task.rows))
     reader = ShardReader()
     rows: list[dict[str, Any]] = []
     device = device_of_worker()
@@ -170,14 +173,20 @@ def fit_shard(task: FitTask) -> dict[str, Any]:
         while some := list(islice(samples, AT_ONCE)):
             rows += fit_rows(task, some, reader, model, atlas, encoder)
             jobs.advance(len(some))
-    tables.write_table(task.table, rows, COLUMNS)
-    result = {
+    return write_fits(task, rows)
+
+
+def write_fits(task: FitTask, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Publish one shard's fits, then their record: {inputs, sha256, rejected}."""
+    content = tables.rows_as_bytes(rows, COLUMNS)
+    storage.write_bytes(task.table, content)
+    record = {
         "inputs": task.inputs,
-        "sha256": storage.sha256(task.table),
+        "sha256": hashlib.sha256(content).hexdigest(),
         "rejected": sum(bool(row["reason"]) for row in rows),
     }
-    storage.write_text(beside, json.dumps(result))
-    return result
+    storage.write_text(f"{task.table}.json", json.dumps(record))
+    return record
 
 
 @contextmanager
@@ -193,14 +202,24 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def finished_table(table: str, beside: str, inputs: str) -> dict[str, Any] | None:
-    """The record of a table made from these inputs and still whole, else None."""
+def finished_table(task: FitTask, *, any_encoder: bool = False) -> dict[str, Any] | None:
+    """The record of the task's table if it was made from the same inputs and is still whole, else None.
+
+    any_encoder: a table that some encoder made of the rest of the inputs is as good.
+    """
     try:
-        record = json.loads(storage.read_bytes(beside))
-        valid = record["inputs"] == inputs and storage.sha256(table) == record["sha256"]
-    except (FileNotFoundError, ValueError, KeyError):
+        text = storage.read_text(f"{task.table}.json")
+        sha256 = storage.sha256(task.table)
+    except FileNotFoundError:
         return None
-    return record if valid else None
+    try:
+        record = json.loads(text)
+        inputs, whole = str(record["inputs"]), record["sha256"] == sha256
+    except (ValueError, KeyError, TypeError):
+        return None
+    if any_encoder:
+        inputs = inputs.split(BY_ENCODER)[0]
+    return record if whole and inputs == task.inputs else None
 
 
 def fit_rows(

@@ -24,7 +24,7 @@ from facefill.geometry.reconstruction import fit_from_vector
 from facefill.geometry.uv_atlas import UVAtlas
 from facefill.samples import decode_sample, encode_sample
 from pipelines import jobs, storage, tables
-from pipelines.fit import device_of_worker, fit_tasks, geometry_of, one_thread
+from pipelines.fit import FitTask, device_of_worker, finished_table, fit_tasks, geometry_of, one_thread
 from pipelines.manifest import Manifest, Rejected, load_manifest
 from pipelines.prepared import Prepared, Slice
 from pipelines.rows import Row
@@ -32,6 +32,7 @@ from pipelines.run_model import RunModel, default_run_model
 from pipelines.shard_reader import ShardReader
 from pipelines.shard_rows import ShardRows
 from pipelines.shards import write_shard_set
+from pipelines.verify import StoredShard, require_whole
 
 PROJECTION_FORMAT = 3  # counts up when the same input gives other bytes
 AT_ONCE = 16
@@ -80,7 +81,7 @@ def project_dataset(
         [shard] = task.shards.shards
         rows = list(islice(samples, len(task.rows)))
         sha256 = hashlib.sha256(repr(rows).encode()).hexdigest()
-        fitted = FittedShard(task.rows, task.table, sha256, shard.checksum, storage.sha256(task.table))
+        fitted = FittedShard(task.rows, task.table, sha256, shard.checksum, table_sha256(task))
         name = shard.url.replace(manifest.dataset, f"{manifest.dataset}-uv", 1)
         slices.append(Slice(name, rows[0].split, fitted))
     config = {"projection": PROJECTION_FORMAT, "model": model.checksum, "model_name": model.name}
@@ -98,13 +99,30 @@ def project_dataset(
     )
 
 
+def table_sha256(task: FitTask) -> str:
+    """The checksum of a shard's fits. Raises UserError where they are not those of this shard and model."""
+    record = finished_table(task, any_encoder=True)
+    if record is None:
+        raise UserError(
+            f"{task.table}: absent, damaged, or not the fits of this shard by this model; give the command "
+            "that fits the data set again"
+        )
+    return record["sha256"]
+
+
 def prepare_projections(
     shards: Manifest, run_model: RunModel, fitted: FittedShard
 ) -> Iterator[Prepared | Rejected]:
     """The UV samples of one shard, in order; samples without a fit are rejected with its reason.
 
-    Raises UserError when the tar cannot be read.
+    Raises UserError when tar or fits are not what they were.
     """
+    [shard] = (shard for shard in shards.shards if shard.url == fitted.rows.shard)
+    require_whole(StoredShard(shards.folder, shard, fitted.rows))
+    if storage.sha256(fitted.table) != fitted.table_sha256:
+        raise UserError(
+            f"{fitted.table}: the fits have changed; give the command that fits the data set again"
+        )
     with one_thread():
         model, atlas = geometry_of(run_model, device_of_worker())
     reader = ShardReader()

@@ -16,14 +16,17 @@ from pipelines.fit import COLUMNS, fit_dataset, fit_from_parameters
 from pipelines.manifest import Manifest
 from pipelines.rows import Row
 from pipelines.run_model import default_run_model, published
+from pipelines.verify import remove_damaged, verify_set
 from tests.support.face_shards import (
     FIVE,
     GOOD,
     HALF_KNOWN,
+    NO_PICTURE,
     NONE,
     SCATTERED,
     UPSIDE_DOWN,
     drawn,
+    flip_in_picture,
     parameters_of,
     write_face_shards,
 )
@@ -66,13 +69,7 @@ def test_what_cannot_be_fitted_is_refused_with_its_reason(tmp_path):
 
 
 def test_an_unreadable_member_is_one_refused_row(tmp_path):
-    manifest = write_face_shards(str(tmp_path / "shards"), [GOOD] * 3)
-    row = manifest.rows[1]
-    tar = tmp_path / "shards" / row.shard
-    data = bytearray(tar.read_bytes())
-    place = row.members.index("image.jpg")
-    data[row.offsets[place] : row.offsets[place] + 200] = bytes(200)
-    tar.write_bytes(data)
+    write_face_shards(str(tmp_path / "shards"), [GOOD, NO_PICTURE, GOOD])
     outcome = fit_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), workers=0)
     assert (outcome["fits"], outcome["rejected"]) == (2, 1)
     assert "image.jpg cannot be read" in rows_below(tmp_path / "fits")[1]["reason"]
@@ -191,13 +188,29 @@ def test_a_damaged_tar_ends_the_command_and_no_refusal_is_kept(tmp_path):
     tar = tmp_path / "shards" / manifest.shards[0].url
     whole = tar.read_bytes()
     tar.write_bytes(whole[:1000])
-    with pytest.raises(UserError, match="the tar is truncated"):
+    with pytest.raises(UserError, match="--remove-damaged"):
         fit_dataset(shards, fits, workers=0)
     tar.unlink()
     with pytest.raises(UserError, match="the tar is absent"):
         fit_dataset(shards, fits, workers=0)
     tar.write_bytes(whole)
     assert fit_dataset(shards, fits, workers=0)["rejected"] == 0
+
+
+@pytest.mark.parametrize("byte", [0, 2000])  # the second still decodes
+def test_a_flipped_bit_costs_no_face(tmp_path, byte):
+    shards, fits = str(tmp_path / "shards"), str(tmp_path / "fits")
+    manifest = write_face_shards(shards, [NONE, GOOD], per_shard=1)
+    undisturbed = fit_dataset(shards, str(tmp_path / "undisturbed"), workers=0)
+    flip_in_picture(manifest, 1, byte)
+    with pytest.raises(UserError, match=r"train-000001\.tar: sample drawn/001: .*; run `facefill verify"):
+        fit_dataset(shards, fits, workers=0)
+    assert [file.name for file in (tmp_path / "fits").glob("*.json")] == ["drawn-train-000000.parquet.json"]
+    remove_damaged(verify_set(shards, workers=0))
+    write_face_shards(shards, [NONE, GOOD], per_shard=1)
+    assert fit_dataset(shards, fits, workers=0) == undisturbed
+    for file in (tmp_path / "undisturbed").iterdir():
+        assert (tmp_path / "fits" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_a_storage_that_does_not_answer_refuses_no_picture(tmp_path, monkeypatch):

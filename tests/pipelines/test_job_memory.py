@@ -9,8 +9,7 @@ import pytest
 
 from benchmarks.scale import tiny_records
 from facefill.errors import UserError
-from pipelines import tables
-from pipelines.fit import COLUMNS, fit_dataset, fit_tasks
+from pipelines.fit import fit_dataset, fit_tasks, write_fits
 from pipelines.manifest import load_manifest
 from pipelines.project_uv import project_dataset
 from pipelines.run_model import default_run_model
@@ -50,7 +49,7 @@ def to_project(folder: Path, count: int) -> Callable[[], None]:
             {"key": row.key, "fit": drawn()["fit"][place % 4].tolist(), **made}
             for place, row in enumerate(task.rows)
         ]
-        tables.write_table(task.table, rows, COLUMNS)
+        write_fits(task, rows)
     return lambda: project(folder)
 
 

@@ -1,5 +1,7 @@
 """UV shards: their members, what is visible, what is refused, what is kept, when a projection is stale."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ from facefill.geometry.reconstruction import fit_from_vector, reconstruct
 from facefill.geometry.texture import render
 from facefill.samples import decode_sample
 from pipelines import storage, tables
-from pipelines.fit import COLUMNS, fit_dataset
+from pipelines.fit import fit_dataset, fit_tasks, write_fits
 from pipelines.manifest import Manifest, load_manifest
 from pipelines.project_uv import project_dataset
+from pipelines.run_model import default_run_model
 from pipelines.shard_reader import ShardReader
-from tests.support.face_shards import FIVE, GOOD, NONE, write_face_shards
+from tests.support.face_shards import FIVE, GOOD, NO_PICTURE, NONE, flip_in_picture, write_face_shards
 from tests.support.faces import model_and_atlas
 
 
@@ -85,11 +88,12 @@ def test_refused_fits_are_rejected_with_their_reason(tmp_path):
 
 def test_a_damaged_tar_ends_the_command_and_no_rejection_is_kept(tmp_path):
     shards, fits, uv = (str(tmp_path / name) for name in ("shards", "fits", "uv"))
-    tar = tmp_path / "shards" / write_face_shards(shards, [GOOD] * 2).shards[0].url
+    manifest = write_face_shards(shards, [GOOD] * 2)
+    tar = tmp_path / "shards" / manifest.shards[0].url
     fit_dataset(shards, fits, workers=0)
     whole = tar.read_bytes()
-    tar.write_bytes(whole[:1000])
-    with pytest.raises(UserError, match="the tar is truncated"):
+    flip_in_picture(manifest, 1, 2000)  # it still decodes
+    with pytest.raises(UserError, match=r"000000\.tar: sample drawn/001: .*; run `facefill verify"):
         project_dataset(shards, fits, uv, workers=0)
     tar.unlink()
     with pytest.raises(UserError, match="the tar is absent"):
@@ -100,15 +104,7 @@ def test_a_damaged_tar_ends_the_command_and_no_rejection_is_kept(tmp_path):
 
 
 def test_an_image_that_cannot_be_decoded_is_rejected_alone(tmp_path):
-    shards, fits = str(tmp_path / "shards"), str(tmp_path / "fits")
-    row = write_face_shards(shards, [GOOD] * 2).rows[1]
-    fit_dataset(shards, fits, workers=0)
-    tar = tmp_path / "shards" / row.shard
-    data = bytearray(tar.read_bytes())
-    place = row.offsets[row.members.index("image.jpg")]
-    data[place : place + 200] = bytes(200)
-    tar.write_bytes(data)
-    manifest = project_dataset(shards, fits, str(tmp_path / "uv"), workers=0)
+    manifest = projected(tmp_path, [GOOD, NO_PICTURE])
     assert [kept.key for kept in manifest.rows] == ["drawn/000"]
     assert "image.jpg cannot be read" in manifest.rejected[0].reason
 
@@ -134,10 +130,36 @@ def test_valid_shards_are_kept_and_a_projection_older_than_its_fit_is_made_again
     table = tmp_path / "fits" / "drawn-train-000001.parquet"
     changed = tables.read_table(str(table))
     changed[0]["fit"][228] *= 1.01
-    tables.write_table(str(table), changed, COLUMNS)
+    task = fit_tasks(load_manifest(str(tmp_path / "shards")), str(table.parent), default_run_model(), "")[1]
+    write_fits(task, changed)
     again = project_dataset(str(tmp_path / "shards"), str(tmp_path / "fits"), str(tmp_path / "uv"), workers=0)
     assert again.digest() != first.digest()
     assert [now == before for now, before in zip(tar_times(tmp_path), times, strict=True)] == [True, False]
+
+
+def test_tables_that_are_not_the_fits_of_the_shard_are_refused(tmp_path):
+    shards, fits, uv = (str(tmp_path / name) for name in ("shards", "fits", "uv"))
+    write_face_shards(shards, [NONE])
+    fit_dataset(shards, fits, workers=0)
+    [table] = (tmp_path / "fits").glob("*.parquet")
+    record = table.with_name(f"{table.name}.json")
+    whole, told = table.read_bytes(), record.read_text()
+    spoilt = bytearray(whole)
+    spoilt[len(whole) // 2] ^= 1
+    foreign = json.dumps(json.loads(told) | {"inputs": "of another tar"})
+    for data, text in ((spoilt, told), (whole, foreign), (whole, "{"), (whole, "[]")):
+        table.write_bytes(data)
+        record.write_text(text)
+        with pytest.raises(UserError, match="the command that fits the data set again"):
+            project_dataset(shards, fits, uv, workers=0)
+    record.unlink()
+    with pytest.raises(UserError, match="the command that fits the data set again"):
+        project_dataset(shards, fits, uv, workers=0)
+    by_encoder = json.loads(told)
+    by_encoder["inputs"] += f" encoder {'ab' * 32}"
+    record.write_text(json.dumps(by_encoder))
+    with pytest.raises(UserError, match="none of its pictures can be used"):  # as far as that
+        project_dataset(shards, fits, uv, workers=0)
 
 
 def test_the_same_bytes_from_ray_workers(tmp_path, ray_session):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipelines.shards import write_shard_set
 from tests.support.faces import make_batch, model_and_atlas
 
 GOOD, FIVE, NONE, SCATTERED, HALF_KNOWN, UPSIDE_DOWN = "good", "five", "none", "scattered", "half", "mirrored"
+NO_PICTURE = "no picture"  # stored bytes that are no JPEG
 
 
 @cache
@@ -59,7 +61,21 @@ def prepare_faces(items: Sequence[tuple[str, str, int, bool]]) -> Iterator[Prepa
     for key, kind, number, with_parameters in items:
         sample = sample_of(kind, number, with_parameters)
         count = len(sample.get("landmarks", ()))
-        yield Prepared(key, 7, f"{key}.jpg", (1.0, 0, 0, 0, 1.0, 0), count, encode_sample(sample))
+        members = encode_sample(sample)
+        if kind == NO_PICTURE:
+            members["image.jpg"] = bytes(200) + members["image.jpg"][200:]
+        yield Prepared(key, 7, f"{key}.jpg", (1.0, 0, 0, 0, 1.0, 0), count, members)
+
+
+def flip_in_picture(manifest: Manifest, place: int, byte: int) -> bytes:
+    """Turn one bit of a stored picture, in place; gives its tar's bytes as they were."""
+    row = manifest.rows[place]
+    tar = Path(manifest.folder, row.shard)
+    whole = tar.read_bytes()
+    broken = bytearray(whole)
+    broken[row.offsets[row.members.index("image.jpg")] + byte] ^= 1
+    tar.write_bytes(broken)
+    return whole
 
 
 def write_face_shards(
