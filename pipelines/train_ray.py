@@ -35,6 +35,9 @@ from pipelines.train_ranks import Place
 
 MAX_FAILURES = 2  # workers lost without a new checkpoint between, beside those that were told to leave
 LOOK_FOR_MORE_S = 300.0  # growing costs the steps since the last checkpoint
+# glibc gives maps of more than some megabytes back to the kernel at every layer and asks for them again, about
+# a twentieth of a step on a CPU. Read where a process starts; only for trainers, because memory grows with it.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
 ASK_DRIVER_S = 0.5
 ASK_CLUSTER_S = 5.0
 
@@ -128,11 +131,12 @@ def fit(job: TrainJob, label: str, post: Post) -> dict[str, Any]:
             resources_per_worker=resources_of(job),
             elastic_resize_monitor_interval_s=LOOK_FOR_MORE_S,
         ),
-        run_config=ray.train.RunConfig(
+        run_config=cast(Any, ray.train.RunConfig)(  # as above
             name=job.digest[:16],
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
+            worker_runtime_env={"env_vars": KEEP_MEMORY},
         ),
     )
     try:

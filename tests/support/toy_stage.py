@@ -113,7 +113,7 @@ def build(job, device, synchronize):
 
 def open_loader(job, split, rank, world_size):
     if warning := job.config.get("warning"):
-        logging.getLogger("pipelines.loader").warning(warning)
+        logging.getLogger("pipelines.loader").warning(os.path.expandvars(warning))
     return ToyLoader(job, split, rank, world_size)
 
 
