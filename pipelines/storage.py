@@ -272,18 +272,22 @@ def _opened(url: str) -> IO[bytes]:
 def _published(url: str) -> Iterator[Path]:
     """An empty file to fill; it becomes the URL's content when the block ends, and vanishes if it fails.
 
-    Raises UserError when the disk is full.
+    What is to be sent elsewhere has no name meanwhile, so a killed writer leaves nothing behind. Raises
+    UserError when the disk is full.
     """
     path = local_path(url)
     folder = Path(tempfile.gettempdir()) if path is None else path.parent
     try:
-        with _partial(folder, name_of(url)) as partial:
+        if path is None:
+            with tempfile.TemporaryFile() as file:
+                nameless = Path(f"/proc/self/fd/{file.fileno()}")
+                yield nameless
+                _retry(lambda: _upload(nameless, url), url)
+            return
+        with _partial(folder, path.name) as partial:
             yield partial
-            if path is not None:
-                partial.chmod(0o644)
-                os.replace(partial, path)
-            else:
-                _retry(lambda: _upload(partial, url), url)
+            partial.chmod(0o644)
+            os.replace(partial, path)
     except OSError as error:
         if error.errno not in FULL:
             raise

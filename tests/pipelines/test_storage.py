@@ -249,3 +249,16 @@ def test_home_and_names():
     assert storage.local_path("~/x") == Path.home() / "x"
     assert storage.local_path("s3://b/x") is None
     assert storage.name_of("s3://b/x/y.tar") == "y.tar"
+
+
+def test_a_writer_to_elsewhere_leaves_nothing_here_if_it_is_killed(tmp_path, monkeypatch):
+    """There is no name on the disk at any time that a killed process could leave behind."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    url = f"memory://{tmp_path.name}/x.tar"
+    with storage.open(url, "wb") as file:
+        file.write(b"half")
+        file.flush()
+        assert os.listdir(tmp_path) == []
+        file.write(b" and half")
+    assert storage.read_bytes(url) == b"half and half"
+    storage.remove(url)
