@@ -87,9 +87,9 @@ def run_actors(
 
     `build` is called once per worker process. There are at most `workers` of them (None: one per CPU of the
     cluster), each has one item in hand, and they end with the job, so what they held is free again. One that
-    dies is started again, and its item is done again, up to `MAX_RETRIES` times each. What the function tells
-    `advance` is in the progress before the item is done. gpu: each takes a share of a GPU where the cluster
-    has one; `has_gpu` tells the function.
+    dies is started again however often that happens, and its item is done again, up to `MAX_RETRIES` times.
+    What the function tells `advance` is in the progress before the item is done. gpu: each takes a share of a
+    GPU where the cluster has one; `has_gpu` tells the function.
     """
     count = _Count(weights or [1] * len(items), on_progress)
     if workers == 0 or not items:
@@ -172,7 +172,7 @@ def _result_of(reference: Any, label: str) -> Any:
         raise (cause if isinstance(cause, Exception) else error) from error
     except (
         ray.exceptions.WorkerCrashedError,
-        ray.exceptions.ActorDiedError,
+        ray.exceptions.RayActorError,
         ray.exceptions.NodeDiedError,
         ray.exceptions.OutOfMemoryError,
         ray.exceptions.ObjectLostError,
@@ -263,7 +263,7 @@ class _Pool:
         kind = remote(
             num_cpus=1,
             num_gpus=share,
-            max_restarts=MAX_RETRIES,
+            max_restarts=-1,
             max_task_retries=MAX_RETRIES,
             concurrency_groups={WATCH: 1},
         )(_Worker)

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -99,6 +100,16 @@ def test_actors_on_ray_in_item_order_and_past_the_death_of_one(ray_session, tmp_
     assert seen == list(range(1, 13))
     assert (tmp_path / "died").exists()
     assert len(list(tmp_path.glob("built-*"))) == 3  # two workers, and one in the place of the dead one
+
+
+def test_deaths_count_for_the_piece_of_work_and_not_for_the_whole_job(ray_session, tmp_path):
+    """A death at the first item takes nothing from what the second one may have."""
+    from toy_detector import build_mortal
+
+    with pytest.raises(UserError, match="died 4 times at the same piece of work"):
+        run_actors(partial(build_mortal, str(tmp_path)), [0, 1], label="mortal", workers=1)
+    tries = Counter(file.name[0] for file in tmp_path.iterdir())
+    assert tries == {"0": 2, "1": 4}
 
 
 def test_actors_on_ray_a_users_mistake_while_building_keeps_its_kind(ray_session):

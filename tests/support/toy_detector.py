@@ -57,6 +57,19 @@ def die_once(folder: str, item: int) -> int:
     return 10 * item
 
 
+def build_mortal(folder: str) -> Callable[[int], int]:
+    """A function whose process dies with the first try of every item, and with each try of item 1."""
+    return partial(die_at_first, folder)
+
+
+def die_at_first(folder: str, item: int) -> int:
+    tries = len(list(Path(folder).glob(f"{item}-*")))
+    Path(folder, f"{item}-{tries}").touch()
+    if item == 1 or not tries:
+        os._exit(1)
+    return 10 * item
+
+
 def build_wrong() -> Callable[[int], int]:
     raise UserError("the bundle is missing; give one")
 
