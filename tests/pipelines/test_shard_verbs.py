@@ -37,7 +37,29 @@ def test_damage_is_named_removed_on_demand_and_ends_with_status_2(
     assert main(["verify", str(tmp_path / "run"), "--remove-damaged"]) == 2
     assert not path.exists() and Path(made.folder, made.rows[0].shard).exists()
     assert main(["verify", str(tmp_path / "run")]) == 2
-    assert "no finished shard set here" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert told.out.endswith(f"{made.folder}: not finished\n")
+    assert f"{made.folder}: no finished shard set here" in told.err
+
+
+def test_damaged_settings_are_one_line_and_damaged_fits_are_found(
+    made: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = Path(made.folder, "index.json")
+    for content in ("{", "[]", "{}", '{"name": "drawn", "shardlist": [{"url": 1, "size": 2}]}'):
+        index.write_text(content)
+        assert main(["inspect", made.folder]) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1 and "facefill verify --remove-damaged" in told
+    assert main(["verify", made.folder]) == 2
+    assert "index.json" in capsys.readouterr().out
+    fits = tmp_path / "run" / "fits"
+    fits.mkdir()
+    (fits / "a.parquet").write_bytes(b"another")
+    (fits / "a.parquet.json").write_text('{"inputs": "x", "sha256": "y"}')
+    assert main(["verify", str(fits)]) == 2
+    told = capsys.readouterr()
+    assert "a.parquet: its bytes are not" in told.out and "1 damaged files" in told.err
 
 
 def test_a_set_is_told_and_drawn(made: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

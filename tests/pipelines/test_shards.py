@@ -87,7 +87,7 @@ def test_two_runs_are_byte_identical(tmp_path):
     sharded(root, tmp_path / "one")
     sharded(root, tmp_path / "two")
     assert fingerprints(tmp_path / "one") == fingerprints(tmp_path / "two")
-    assert len(fingerprints(tmp_path / "one")) == 9 + 5  # tars, manifest; parts
+    assert len(fingerprints(tmp_path / "one")) == 10 + 5  # tars, manifest, checksums; parts
 
 
 def test_any_number_of_ray_workers_writes_the_same_bytes(tmp_path, ray_session):

@@ -44,6 +44,22 @@ def test_what_is_no_table_is_named(tmp_path):
         tables.read_table(str(tmp_path / "t.parquet"))
 
 
+def test_a_flip_in_the_numbers_is_noticed(tmp_path):
+    """Pages carry checksums: no other number is ever read than the one that was written."""
+    path = tmp_path / "t.parquet"
+    rows = [{"key": str(place), "numbers": [place / 7]} for place in range(500)]
+    tables.write_table(str(path), rows, {"key": "string", "numbers": "list<float64>"})
+    whole = path.read_bytes()
+    for place in range(40, len(whole) // 2, len(whole) // 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert tables.read_table(str(path)) == rows
+        except tables.Unreadable as error:
+            assert "remove it and give the command" in str(error)
+        else:
+            raise AssertionError(f"a flip at {place} was not noticed")
+
+
 def test_every_kind_and_what_is_absent():
     values = {
         "string": ["ä", "", "b"],
