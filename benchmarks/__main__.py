@@ -1,10 +1,20 @@
-"""`python -m benchmarks speed [PART]`, `scale`, `fits`, `parsing` and `published`."""
+"""`python -m benchmarks VERB`; `python -m benchmarks VERB --help` tells what it takes.
+
+Only the verb's own files are imported: `speed train` is also for machines with torch and numpy alone.
+"""
 
 import argparse
 import sys
 
-from benchmarks import fits, parsing, scale, speed
 from facefill.errors import UserError
+
+VERBS = {
+    "speed": "time networks, training, geometry, data and sharding",
+    "fits": "how good fits are",
+    "scale": "what shard sets cost as they grow",
+    "parsing": "how well segmenters parse faces",
+    "published": "the paper's own numbers",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,31 +29,40 @@ def main(arguments: list[str] | None = None) -> int:
 def run(arguments: list[str] | None) -> int:
     """Read the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    speed.add_arguments(
-        verbs.add_parser("speed", help="time networks and geometry", description=speed.__doc__)
-    )
-    fits.add_arguments(verbs.add_parser("fits", help="how good fits are", description=fits.__doc__))
-    scale.add_arguments(
-        verbs.add_parser("scale", help="what shard sets cost as they grow", description=scale.__doc__)
-    )
-    parsing.add_arguments(
-        verbs.add_parser("parsing", help="how well segmenters parse faces", description=parsing.__doc__)
-    )
-    verbs.add_parser("published", help="the paper's own numbers")
+    listed = "; ".join(f"{verb}: {purpose}" for verb, purpose in VERBS.items())
+    parser.add_argument("verb", choices=VERBS, help=listed)
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="those of the verb")
     chosen = parser.parse_args(arguments)
-    if chosen.verb == "published":
-        from benchmarks.published import published_table
+    of_verb = argparse.ArgumentParser(prog=f"{parser.prog} {chosen.verb}")
+    if chosen.verb == "speed":
+        from benchmarks import speed
 
-        print(published_table())
-        return 0
-    if chosen.verb == "scale":
-        return scale.run(chosen)
+        of_verb.description = speed.__doc__
+        speed.add_arguments(of_verb)
+        return speed.run(of_verb.parse_args(chosen.options))
     if chosen.verb == "fits":
-        return fits.run(chosen)
+        from benchmarks import fits
+
+        of_verb.description = fits.__doc__
+        fits.add_arguments(of_verb)
+        return fits.run(of_verb.parse_args(chosen.options))
+    if chosen.verb == "scale":
+        from benchmarks import scale
+
+        of_verb.description = scale.__doc__
+        scale.add_arguments(of_verb)
+        return scale.run(of_verb.parse_args(chosen.options))
     if chosen.verb == "parsing":
-        return parsing.run(chosen)
-    return speed.run(chosen)
+        from benchmarks import parsing
+
+        of_verb.description = parsing.__doc__
+        parsing.add_arguments(of_verb)
+        return parsing.run(of_verb.parse_args(chosen.options))
+    of_verb.parse_args(chosen.options)  # it takes none
+    from benchmarks.published import published_table
+
+    print(published_table())
+    return 0
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ GEOMETRY = {
 }
 PARTS = {
     "networks": "networks, JPEG decoding and, with weights, completion",
-    "train": "a step of every training stage, and the paper's whole schedule",
+    "train": "a step of every training stage, the paper's whole schedule, what the runner adds",
     **GEOMETRY,
     "data": "reading shards, against webdataset, Ray Data and torch",
     "sharding": "writing shards, against Pillow's alignment, GNU tar, webdataset, Ray Data",
 }
+ROUNDS, TRAIN_ROUNDS = 10, 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["all", "geometry", *PARTS],
         help=f"{listed}; geometry: {', '.join(GEOMETRY)}; all of them by default",
     )
-    parser.add_argument("--rounds", type=int, default=10, help="how often everything is timed in turn")
+    parser.add_argument(
+        "--rounds", type=int, help="how often everything is timed in turn (10; steps of training 3)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
     parser.add_argument("--weights", type=Path, help="weights folder of a run, such as runs/demo/weights")
     parser.add_argument("--peers", type=Path, help="folder with the compiled modules of Sim3DR and face3d")
@@ -54,35 +57,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(chosen: argparse.Namespace) -> Iterator[str]:
     """Sections of Markdown, each as soon as it is measured."""
-    if chosen.rounds < 1 or chosen.threads < 1 or chosen.faces < 1:
+    rounds = ROUNDS if chosen.rounds is None else chosen.rounds
+    if rounds < 1 or chosen.threads < 1 or chosen.faces < 1:
         raise UserError("--rounds, --threads and --faces count from 1: give a number above 0")
     import torch
 
-    from benchmarks.timing import machine
+    from benchmarks.timing import LEGEND, machine
 
     torch.set_num_threads(chosen.threads)
     wanted = {"all": list(PARTS), "geometry": list(GEOMETRY)}.get(chosen.part, [chosen.part])
     yield machine()
+    if {"networks", *GEOMETRY} & set(wanted):
+        yield LEGEND
     if "networks" in wanted:
         from benchmarks.speed_networks import measure_networks
 
-        yield measure_networks(chosen.weights, chosen.rounds)
+        yield measure_networks(chosen.weights, rounds)
     if "train" in wanted:
         from benchmarks.speed_train import measure_train
 
-        yield "\n".join(measure_train(chosen.rounds))
+        yield "\n".join(measure_train(chosen.rounds or TRAIN_ROUNDS))
+        yield measure_runner(chosen.remote)
     if "rasterizers" in wanted:
         from benchmarks.speed_rasterizers import measure_rasterizers
 
-        yield measure_rasterizers(chosen.peers, chosen.realdata, chosen.rounds)
+        yield measure_rasterizers(chosen.peers, chosen.realdata, rounds)
     if "maps" in wanted:
         from benchmarks.speed_maps import measure_maps
 
-        yield measure_maps(chosen.rounds)
+        yield measure_maps(rounds)
     if "projection" in wanted:
         from benchmarks.speed_projection import measure_projection
 
-        yield measure_projection(chosen.peers, chosen.rounds)
+        yield measure_projection(chosen.peers, rounds)
     if "job" in wanted:
         from benchmarks.speed_job import measure_job
 
@@ -90,11 +97,20 @@ def measure(chosen: argparse.Namespace) -> Iterator[str]:
     if "data" in wanted:
         from benchmarks.speed_data import measure_data
 
-        yield measure_data(chosen.rounds, chosen.remote)
+        yield measure_data(rounds, chosen.remote)
     if "sharding" in wanted:
         from benchmarks.speed_sharding import measure_sharding
 
-        yield measure_sharding(chosen.rounds)
+        yield measure_sharding(rounds)
+
+
+def measure_runner(remote: str | None) -> str:
+    """Markdown: what the runner costs, or that it cannot run here."""
+    try:
+        from benchmarks import speed_train_runner
+    except ModuleNotFoundError as absent:
+        return f"The runner is not timed: {absent.name} is not installed."
+    return "\n".join(speed_train_runner.measure_runner(remote=remote))
 
 
 def run(chosen: argparse.Namespace) -> int:

@@ -5,233 +5,35 @@ memory. One case after the other takes two steps, round by round: the inpainter'
 other step. `s/step` is the shortest: on a CPU its time over all threads by their number, on a GPU that of
 the clock; `clock` is the median by the clock. `share` is that of the highest rate which convolutions as the
 networks have them, or a product of matrices, reach in the same run. `gradient` is the cosine of the first
-step's gradient to that of the stage's first case.
+step's gradient to that of the stage's first case, the least of the networks. torch.compile is tried on GPUs,
+and where it is asked for, as it takes minutes on CPUs.
 """
 
 import argparse
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import mean, median
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
-from benchmarks.faces import drawn_faces
-from benchmarks.timing import machine
-from facefill.config import (
-    STAGES,
-    InpaintConfig,
-    MorphableConfig,
-    Precision,
-    SegmentConfig,
-    StageConfig,
-    finetune_weights,
+from benchmarks.speed_train_cases import (
+    Measure,
+    Trained,
+    alone_cases,
+    settings,
+    trained,
+    training_batch,
+    wait,
 )
-from facefill.face_parsing import BACKGROUND, FACE
-from facefill.geometry.reconstruction import fit_to_vector, reconstruct
-from facefill.geometry.texture import coverage, unwrap
-from facefill.networks.albedo_decoder import AlbedoDecoder
-from facefill.networks.encoder import Encoder
-from facefill.networks.pyramid_gan import PyramidDiscriminator
-from facefill.networks.sym_unet import SymUNet
-from facefill.samples import IMAGE_SIZE
-from facefill.stages import Assets, Batch, Stage, build_stage
+from benchmarks.timing import machine
+from facefill.config import STAGES, Precision
 
 PAPER_STEPS = {"morphable": 100_000, "morphable_finetune": 30_000, "segment": 50_000, "inpaint": 30_000}
 PAPER_BATCH = 28
 HEADINGS = ("stage", "case", "s/step", "clock", "images/s", "GFLOP/s", "share", "gradient", "paper")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How the networks compute."""
-
-    precision: Precision
-    channels_last: bool | None
-    compiled: bool = False
-
-    def __str__(self) -> str:
-        layout = {None: "fastest layout", True: "channels last", False: "plain layout"}[self.channels_last]
-        return f"{self.precision}, {layout}{', torch.compile' if self.compiled else ''}"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One case; `step` takes a step."""
-
-    name: str
-    setting: Setting
-    step: Callable[[], object]
-    flops: float  # of one step, both of multiplications and additions
-    likeness: float  # of its first gradient to that of the stage's first case
-
-
-def settings(device: torch.device, with_compile: bool) -> list[Setting]:
-    """Every combination that the device can run; the first is what the others are compared with."""
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
-    found = [Setting(precision, layout) for precision in precisions for layout in (False, True)]
-    if with_compile:
-        found += [replace(setting, compiled=True) for setting in found]
-    if device.type == "cpu":  # refused by the stages: its gradients were wrong
-        found = [setting for setting in found if not (setting.compiled and setting.precision == "bfloat16")]
-    return found
-
-
-def training_batch(count: int, device: torch.device) -> tuple[Batch, Assets]:
-    """`count` drawn faces with every field of a stage, and what the stages are built on."""
-    faces = drawn_faces(count)
-    with torch.no_grad():
-        mesh = reconstruct(faces.fit, faces.model, faces.atlas, IMAGE_SIZE, IMAGE_SIZE)
-        texture, visible = unwrap(faces.image, mesh.projected, faces.model, faces.atlas, mesh.fragments)
-        covered = coverage(mesh.fragments)[:, 0] > 0
-    batch = {
-        "image": faces.image,
-        "landmarks": faces.landmarks,
-        "parsing": torch.where(covered, FACE, BACKGROUND),
-        "fit": fit_to_vector(faces.fit),
-        "uv_texture": texture,
-        "uv_visible": visible,
-    }
-    on_device: Batch = {name: value.to(device) for name, value in batch.items()}
-    on_device |= {"seed": torch.arange(count), "key": [f"drawn/{number}" for number in range(count)]}
-    torch.manual_seed(0)
-    parents = {"encoder": Encoder().state_dict(), "albedo_decoder": AlbedoDecoder().state_dict()}
-    return on_device, Assets(faces.model, faces.atlas, parents)
-
-
-def config_of(stage: str, setting: Setting) -> StageConfig:
-    """The stage's own settings at full width."""
-    configs: dict[str, StageConfig] = {
-        "morphable": MorphableConfig(),
-        "morphable_finetune": MorphableConfig(loss_weights=finetune_weights()),
-        "segment": SegmentConfig(),
-        "inpaint": InpaintConfig(),
-    }
-    return replace(
-        configs[stage],
-        precision=setting.precision,
-        channels_last=setting.channels_last,
-        compile=setting.compiled,
-    )
-
-
-class Counted(TorchDispatchMode):
-    """Counts the multiplications and additions of convolutions and matrix products while it is entered.
-
-    torch's own counter cannot follow `autograd.grad` to parameters.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        answer = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=answer)
-        return answer
-
-
-class GradientLog:
-    """Stands where ranks average their gradients; keeps those of the first update on the CPU."""
-
-    def __init__(self) -> None:
-        self.first: Tensor | None = None
-
-    def __call__(self, parameters: Iterable[nn.Parameter]) -> Tensor:
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self.first is None:
-            self.first = torch.cat([gradient.detach().float().flatten().cpu() for gradient in gradients])
-        return torch.nn.utils.get_total_norm(gradients)
-
-
-def trained(
-    name: str, setting: Setting, batch: Batch, assets: Assets, device: torch.device, expected: Tensor | None
-) -> tuple[Trained, Tensor]:
-    """A stage that has taken its first two steps, and its first gradient."""
-    kept = assets if name in ("morphable_finetune", "inpaint") else replace(assets, parents={})
-    log = GradientLog()
-    torch.manual_seed(1)
-    stage = build_stage(name, config_of(name, setting), kept, device, log)
-    step = partial(step_of, stage, batch)
-    step()
-    assert log.first is not None
-    step()
-    flops = float("nan")
-    if not setting.compiled:  # what it fuses would not be counted
-        with Counted() as counted:
-            step()
-            step()
-        flops = counted.flops / 2
-    likeness = 1.0 if expected is None else cosine(log.first, expected)
-    return Trained(name, setting, step, flops, likeness), log.first
-
-
-def step_of(stage: Stage, batch: Batch) -> None:
-    """One update, to its end on the device."""
-    stage.train_step([batch])
-    wait(batch["image"].device)
-
-
-def cosine(one: Tensor, other: Tensor) -> float:
-    """Of two gradients as vectors."""
-    return float(torch.nn.functional.cosine_similarity(one.double(), other.double(), dim=0))
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def alone_cases(count: int, device: torch.device) -> list[Trained]:
-    """A plain loop over Sym-UNet and PyramidGAN, one update each, without geometry, penalty or encoder: what
-    a step cannot be faster than with the same networks.
-    """
-    return [network_loop(count, device, setting) for setting in settings(device, False)]
-
-
-def network_loop(count: int, device: torch.device, setting: Setting) -> Trained:
-    """The loop of one setting."""
-    torch.manual_seed(0)
-    inpainter, judge = SymUNet().to(device), PyramidDiscriminator().to(device)
-    inpainter.channels_last = judge.channels_last = setting.channels_last
-    descents = [torch.optim.Adam(network.parameters(), 1e-4, fused=True) for network in (inpainter, judge)]
-    albedo = torch.rand(count, 3, 192, 256, device=device)
-    visible = torch.ones(count, 1, 192, 256, device=device)
-
-    def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=setting.precision == "bfloat16"):
-            completed, log_sigma = inpainter(albedo, visible)
-            for parameter in judge.parameters():
-                parameter.requires_grad_(False)
-            verdict = torch.stack([scores.mean() for scores in judge(completed)]).sum()
-            loss = (completed - albedo).abs().mean() + log_sigma.square().mean() - verdict
-            loss.backward()
-            for parameter in judge.parameters():
-                parameter.requires_grad_(True)
-            margins = [
-                (1 - real).relu().mean() + (1 + made).relu().mean()
-                for real, made in zip(judge(albedo), judge(completed.detach()), strict=True)
-            ]
-            torch.stack(margins).sum().backward()
-        for descent in descents:
-            descent.step()
-            descent.zero_grad(set_to_none=True)
-        wait(device)
-
-    step()
-    with Counted() as counted:
-        step()
-    return Trained("networks alone", setting, step, counted.flops, float("nan"))
 
 
 def peaks(count: int, device: torch.device) -> dict[Precision, float]:
@@ -309,36 +111,56 @@ def shown(value: float, form: str) -> str:
     return "" if value != value else form.format(value)
 
 
-def measure_train(rounds: int, count: int | None = None, with_compile: bool = True) -> Iterator[str]:
-    """Sections of Markdown: peaks, then each stage in every setting, then the paper's whole schedule.
+def measure_train(rounds: int, count: int | None = None, with_compile: bool | None = None) -> Iterator[str]:
+    """Lines of Markdown: peaks, then each stage in every setting, then the paper's whole schedule.
 
-    count: faces per step; by default 8 on a CPU and the paper's 28 on a GPU.
+    count: faces per step; by default 8 on a CPU and the paper's 28 on a GPU. with_compile: whether
+    torch.compile is tried; by default on a GPU.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     count = count or (PAPER_BATCH if device.type == "cuda" else 8)
+    if with_compile is None:
+        with_compile = device.type == "cuda"
+    if with_compile and (obstacle := compile_obstacle(device)):
+        with_compile = False
+        yield f"torch.compile does not work here and is left out: {obstacle}\n"
     peak = peaks(count, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     rates = ", ".join(f"{precision} {rate / 1e9:,.0f} GFLOP/s" for precision, rate in peak.items())
     yield f"{name}, {count} faces a step. Highest rates measured: {rates}.\n\n{heading()}"
     batch, assets = training_batch(count, device)
     schedule = 0.0
+    fastest: dict[str, float] = {}
     for stage in STAGES:
         works = []
-        expected: Tensor | None = None
+        first: Measure | None = None
         cases = []
         for setting in settings(device, with_compile):
-            case, gradient = trained(stage, setting, batch, assets, device, expected)
-            expected = gradient if expected is None else expected
+            case, first = trained(stage, setting, batch, assets, device, first)
             cases.append(case)
         for row, work in rows(cases, rounds, count, device, peak):
             yield row
             works.append(work)
-        schedule += min(works) * PAPER_BATCH / count * PAPER_STEPS[stage]
+        fastest[stage] = min(works)
+        schedule += fastest[stage] * PAPER_BATCH / count * PAPER_STEPS[stage]
         del cases
         gc.collect()
-    for row, _ in rows(alone_cases(count, device), rounds, count, device, peak):
+    alone = []
+    for row, work in rows(alone_cases(count, device), rounds, count, device, peak):
         yield row
-    yield f"\nThe paper's schedule, each stage in its fastest setting: {schedule / 3600:.1f} hours."
+        alone.append(work)
+    ratio = fastest["inpaint"] / alone[0]
+    yield f"\nA whole step of inpaint takes {ratio:.2f} times the first loop over the networks alone."
+    yield f"The paper's schedule, each stage in its fastest setting: {schedule / 3600:.1f} hours."
+
+
+def compile_obstacle(device: torch.device) -> str:
+    """Why torch.compile does not work on this machine, in one line; empty where it does."""
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(8, device=device))
+    except RuntimeError as error:  # no C++ compiler, no Triton
+        return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return ""
 
 
 def heading() -> str:
@@ -352,14 +174,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is timed in turn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--faces", type=int, help="faces per step")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="try torch.compile too (by default on a GPU)",
+    )
     chosen = parser.parse_args()
     if min(chosen.rounds, chosen.threads, chosen.faces or 1) < 1:
         print("benchmarks: --rounds, --threads and --faces count from 1", file=sys.stderr)
         return 2
     torch.set_num_threads(chosen.threads)
     print(machine(), flush=True)
-    for section in measure_train(chosen.rounds, chosen.faces, not chosen.no_compile):
+    for section in measure_train(chosen.rounds, chosen.faces, chosen.compile):
         print(section, flush=True)
     return 0
 

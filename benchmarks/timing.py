@@ -19,6 +19,7 @@ import torch
 LIBRARIES = ("torch", "numpy", "numba", "opencv-python-headless", "pillow", "simplejpeg")
 TIMES = ("CPU min", "CPU median", "wall min", "wall median")
 HEADINGS = ("group", "case", *TIMES, "ratio", "faces/s", "target", "met")
+LEGEND = "Milliseconds per face; ratio of CPU minima to the group's first; faces per second of CPU time."
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ def machine() -> str:
     usable = len(os.sched_getaffinity(0))
     return (
         f"{_processor()}, {usable} cores, load {os.getloadavg()[0]:.1f} before; "
-        f"{torch.get_num_threads()} thread(s) of torch; Python {platform.python_version()}, {versions}. "
-        "Milliseconds per face; ratio of CPU minima to the group's first; faces per second of CPU time."
+        f"{torch.get_num_threads()} thread(s) of torch; Python {platform.python_version()}, {versions}."
     )
 
 
