@@ -35,10 +35,10 @@ from pipelines.train_ranks import Place
 
 MAX_FAILURES = 2  # workers lost without a new checkpoint between, beside those that were told to leave
 LOOK_FOR_MORE_S = 300.0  # growing costs the steps since the last checkpoint
-# glibc gives maps of more than some megabytes back to the kernel at every layer and asks for them again, about
-# a twentieth of a step on a CPU. Read where a process starts; only for trainers, because memory grows with it.
+# glibc gives large maps back to the kernel at every layer and asks for them again: a twentieth of a step on a
+# CPU. Read where a process starts; only for training workers, because memory grows with it.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
-ASK_DRIVER_S = 0.5
+ASK_DRIVER_S = 1.0
 ASK_CLUSTER_S = 5.0
 
 
