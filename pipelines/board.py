@@ -16,7 +16,7 @@ from pipelines.progress import Event
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.25
+LOOK_EVERY_S = 0.5
 WARNINGS = "facefill-warnings"  # the name of a mailbox
 Sink = Callable[[Event], None]
 
