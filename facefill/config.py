@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16"]
+Geometry = Literal["fit", "encoder"]
 STAGES = ("morphable", "morphable_finetune", "segment", "inpaint")
 
 # One pass over CelebA's 162,770 training photographs at the paper's batch of 28 (supplementary 4.3).
@@ -93,15 +94,15 @@ class InpaintLossWeights:
 class InpaintConfig:
     """Sym-UNet against PyramidGAN.
 
-    geometry: whose shape, pose and light the masked albedo is made with. `fit` takes the stored fit of the
-    whole image (the release trains so); `encoder` runs the encoder on the masked image, which is what a test
-    image gets. encoder_width: the width of stage `morphable`. averaging: decay of the moving average of the
-    inpainter's weights, which is what gets published; 0 publishes the last weights, as the paper does.
+    geometry: whose shape, pose and light the albedo is unwrapped with in training. `fit`: the stored fit of
+    the whole image (release; measured better, see the log); `encoder`: what the encoder makes of the masked
+    image, which is what a photograph gets. encoder_width: the width of stage `morphable`. averaging: decay of
+    the moving average of the inpainter's weights, which gets published; 0: the last weights, as in the paper.
     """
 
     width: float = 1.0
     discriminator_width: float = 1.0
-    geometry: Literal["fit", "encoder"] = "encoder"
+    geometry: Geometry = "fit"
     encoder_width: float = 1.0
     precision: Precision = "float32"
     channels_last: bool | None = None

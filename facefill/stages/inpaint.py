@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from facefill.augmentation import CROP, centre_crop, crop_and_flip, rectangles, sample_generator
 from facefill.completion import Completion, Factors, factorize, fit_from_encoder, hide, inpaint
-from facefill.config import InpaintConfig
+from facefill.config import Geometry, InpaintConfig
 from facefill.face_parsing import FACE, UNKNOWN
 from facefill.face_region import face_region, face_texels
 from facefill.geometry.morphable_model import mirror_coefficients
@@ -66,13 +66,13 @@ class InpaintStage:
             "discriminator", self.discriminator.parameters(), config.optimizer, judge_rate, synchronize
         )
 
-    def complete(self, network: nn.Module, example: Batch, hole: Tensor) -> tuple[Factors, Completion]:
-        """Factors of the whole image in the geometry at hand, and the network's completion of the masked
-        one.
-        """
+    def complete(
+        self, network: nn.Module, example: Batch, hole: Tensor, geometry: Geometry
+    ) -> tuple[Factors, Completion]:
+        """Factors of the whole image in that geometry, and the network's completion of the masked one."""
         image = example["image"]
         with torch.no_grad():
-            fit = self.geometry(example, hole)
+            fit = self.geometry(example, hole, geometry)
             whole = factorize(image, hole, fit, self.model, self.atlas)
 
         def answer(albedo: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,9 +87,9 @@ class InpaintStage:
         with autocast(image.device, self.config.precision):
             return [scores.float() for scores in self.discriminator(image)]
 
-    def geometry(self, example: Batch, hole: Tensor) -> Fit:
-        """The stored fit, or what the encoder makes of the masked image."""
-        if self.config.geometry == "fit":
+    def geometry(self, example: Batch, hole: Tensor, geometry: Geometry) -> Fit:
+        """The stored fit of the whole image, or what the encoder makes of the masked one."""
+        if geometry == "fit":
             return fit_from_vector(example["fit"])
         with autocast(hole.device, self.config.precision):
             output = self.encoder(hide(example["image"], hole))
@@ -122,7 +122,7 @@ class InpaintStage:
         for part in parts:
             example = crop_and_flip(part, self.mirror, self.config.jitter)
             hole = face_holes(example, self.region(example))
-            whole, completion = self.complete(self.inpainter, example, hole)
+            whole, completion = self.complete(self.inpainter, example, hole, self.config.geometry)
             losses = self.completion_losses(example, whole, completion)
             if judged:
                 scores = self.ask_discriminator(completion.image)
@@ -174,10 +174,12 @@ class InpaintStage:
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        """PSNR of the blended image and of the hole alone, for rectangles drawn by the samples' seeds."""
+        """PSNR of the blended image and of the hole alone, for rectangles drawn by the samples' seeds, in the
+        geometry that a photograph gets: what the encoder makes of the masked image.
+        """
         example = centre_crop(batch)
         hole = face_holes(example, self.region(example))
-        _, completion = self.complete(self.averaged.network, example, hole)
+        _, completion = self.complete(self.averaged.network, example, hole, "encoder")
         some = hole.flatten(1).sum(1) > 0
         if not bool(some.any()):
             return {}
@@ -192,7 +194,7 @@ class InpaintStage:
         """Rows: masked photograph, completion, whole rendering, photograph."""
         example = centre_crop(batch)
         hole = face_holes(example, self.region(example))
-        _, completion = self.complete(self.averaged.network, example, hole)
+        _, completion = self.complete(self.averaged.network, example, hole, "encoder")
         drawn = completion.rendered * completion.coverage + (1 - completion.coverage)
         rows = [hide(example["image"], hole), completion.image, drawn, example["image"]]
         return torch.cat([torch.cat(list(row.clamp(0, 1)), -1) for row in rows], -2)

@@ -213,3 +213,14 @@ def test_the_memory_layout_changes_no_gradient(name: str) -> None:
 def test_compiled_bfloat16_is_refused_on_cpus() -> None:
     with pytest.raises(UserError, match="wrong gradients"):
         make_stage("segment", precision="bfloat16", compile=True)
+
+
+def test_geometry_decides_how_the_inpainter_is_trained_but_not_how_it_is_measured() -> None:
+    batch = make_batch(2)
+    losses, metrics = {}, {}
+    for geometry in ("fit", "encoder"):
+        stage = make_stage("inpaint", geometry=geometry)
+        metrics[geometry] = stage.evaluate(batch)
+        losses[geometry] = stage.train_step([batch])
+    assert losses["fit"]["loss/albedo"] != losses["encoder"]["loss/albedo"]
+    assert metrics["fit"] == metrics["encoder"]
