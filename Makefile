@@ -1,6 +1,6 @@
 # Two commands on a fresh machine:
 #   make demo    install, then run the whole chain on the embedded default (no licensed file, no GPU)
-#   make test    install, then run the tests
+#   make test    install, then run the tests (make test-slow: those that wait minutes for Ray)
 # `make check` is what CI runs before the tests. Another interpreter: make PYTHON=/usr/bin/python3.12 demo
 
 PYTHON ?= python3
@@ -8,13 +8,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check install clean
+.PHONY: demo test test-slow check install clean
 
 demo: $(STAMP)
 	$(BIN)/facefill run demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import elastic_driver
+import pytest
 from toy_stage import toy_job
 
 from pipelines.recording import read_metrics
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 280
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_workers_that_are_left(tmp_path):
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment["PYTHONPATH"]])
