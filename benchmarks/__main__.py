@@ -12,6 +12,7 @@ VERBS = {
     "speed": "time networks, training, geometry, data and sharding",
     "fits": "how good fits are",
     "scale": "what shard sets cost as they grow",
+    "landmarks": "how exact the landmark detector is",
     "parsing": "how well segmenters parse faces",
     "published": "the paper's own numbers",
 }
@@ -52,6 +53,12 @@ def run(arguments: list[str] | None) -> int:
         of_verb.description = scale.__doc__
         scale.add_arguments(of_verb)
         return scale.run(of_verb.parse_args(chosen.options))
+    if chosen.verb == "landmarks":
+        from benchmarks import landmarks
+
+        of_verb.description = landmarks.__doc__
+        landmarks.add_arguments(of_verb)
+        return landmarks.run(of_verb.parse_args(chosen.options))
     if chosen.verb == "parsing":
         from benchmarks import parsing
 
