@@ -9,6 +9,7 @@ from pathlib import Path
 import slow_samples
 
 PAUSE_S = 0.15
+LONG_PAUSE_S = 0.75  # a node takes a second or two to go, and is to go in the middle of a tar
 # Ray takes a node for dead after 15 s without an answer; here after one
 QUICK_LOOK = {"RAY_health_check_period_ms": "300", "RAY_health_check_failure_threshold": "3"}
 
@@ -35,7 +36,7 @@ def while_a_node_goes(folder: str, diary: str) -> None:
     try:
         with session(address=cluster.address):
             gone.start()
-            slow_samples.write(folder, diary, pause=PAUSE_S, workers=4)
+            slow_samples.write(folder, diary, pause=LONG_PAUSE_S, workers=4)
             gone.join()
     finally:
         cluster.shutdown()
