@@ -33,7 +33,8 @@ from pipelines.contact_sheet import Shown, tiles_of
 
 MEAN, MIRROR, TELEA, OURS, OURS_ONCE = "mean colour", "mirror", "Telea", "ours", "ours, iteration 1"
 MEAN_ALBEDO = "mean albedo"  # the model's mean skin in our geometry, light and blend: ours without inpainter
-METHODS = (MEAN, MEAN_ALBEDO, MIRROR, TELEA, OURS_ONCE, OURS)
+OURS_UNREFINED = "ours, encoder's fit as it is"  # as the paper completes
+METHODS = (MEAN, MEAN_ALBEDO, MIRROR, TELEA, OURS_UNREFINED, OURS_ONCE, OURS)
 METRICS = ("psnr", "ssim", "lpips")
 REGIONS = ("image", "face", "hole")
 SHOWN_PER_BUCKET = 2
@@ -88,14 +89,16 @@ def evaluate(
     subjects: Iterable[Subject],
     complete: Complete,
     mean_albedo: Complete,
+    unrefined: Complete,
     seed: int,
     lpips: Lpips | None,
     tell: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Complete and measure every subject; `tell` hears the count.
 
-    complete: ours, a result per iteration. mean_albedo: the same with the model's mean albedo, one result. A
-    picture whose face is too small for a hole is skipped with the reason. lpips None: empty columns.
+    complete: ours, a result per iteration. mean_albedo: the same with the model's mean albedo; unrefined: the
+    same with the encoder's fit as it is; the last result of each counts. A picture whose face is too small
+    for a hole is skipped with the reason. lpips None: empty columns.
     """
     result = Evaluation()
     num_shown = [0] * NUM_BUCKETS
@@ -104,14 +107,15 @@ def evaluate(
     while chunk := list(islice(trials, AT_ONCE)):
         images = torch.stack([trial.subject.image for trial in chunk])
         holes = torch.stack([trial.hole for trial in chunk])
-        started = time.perf_counter()
-        [unlearned] = mean_albedo(images, holes)
-        after_mean = time.perf_counter()
-        completions = complete(images, holes)
-        seconds = (after_mean - started) / len(chunk), (time.perf_counter() - after_mean) / len(chunk)
+        completions, seconds = timed(complete, images, holes)
+        beside = {
+            MEAN_ALBEDO: timed(mean_albedo, images, holes),
+            OURS_UNREFINED: timed(unrefined, images, holes),
+        }
         for number, trial in enumerate(chunk):
             ours = [completion.image[number] for completion in completions]
-            fills, times = filled(trial, unlearned.image[number], ours, seconds)
+            others = {name: (results[-1].image[number], took) for name, (results, took) in beside.items()}
+            fills, times = filled(trial, others, ours, seconds)
             rows = measured(trial, fills, times, lpips)
             result.rows.extend(rows)
             hole_psnr = {row["method"]: row["psnr_hole"] for row in rows}
@@ -144,29 +148,38 @@ def drawn_trials(subjects: Iterable[Subject], seed: int, skipped: list[tuple[str
         yield Trial(subject, position, bucket_of(ratio), ratio, drawn)
 
 
+def timed(complete: Complete, images: Tensor, holes: Tensor) -> tuple[list[Completion], float]:
+    """The results, and seconds per picture."""
+    started = time.perf_counter()
+    results = complete(images, holes)
+    return results, (time.perf_counter() - started) / len(images)
+
+
 def filled(
-    trial: Trial, mean_albedo: Tensor, ours: list[Tensor], seconds: tuple[float, float]
+    trial: Trial, others: dict[str, tuple[Tensor, float]], ours: list[Tensor], seconds: float
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """The picture as each method completes it, rounded to 8 bits, and how long each took; `seconds` of the
-    mean albedo and of all iterations of ours.
+    """The picture as each method completes it, rounded to 8 bits, and how long each took.
+
+    others: pictures and seconds of methods that work on many at once; seconds: of all iterations of ours.
     """
     subject, hole = trial.subject, trial.hole
     face = subject.face.to(hole)
     started = time.perf_counter()
     fills = {MEAN: mean_fill(subject.image, hole, face)}
-    fills[MEAN_ALBEDO] = mean_albedo
+    fills[MEAN_ALBEDO] = others[MEAN_ALBEDO][0]
     after_mean = time.perf_counter()
     fills[MIRROR] = mirror_fill(subject.image, hole, face, subject.landmarks)
     after_mirror = time.perf_counter()
     fills[TELEA] = telea_fill(subject.image, hole, face)
     after_telea = time.perf_counter()
-    times = {MEAN: after_mean - started, MEAN_ALBEDO: seconds[0]}
+    times = {MEAN: after_mean - started} | {name: took for name, (_, took) in others.items()}
     times |= {MIRROR: after_mirror - after_mean, TELEA: after_telea - after_mirror}
+    fills[OURS_UNREFINED] = others[OURS_UNREFINED][0]
     if len(ours) > 1:
         fills[OURS_ONCE] = ours[0]
-        times[OURS_ONCE] = seconds[1] / len(ours)
+        times[OURS_ONCE] = seconds / len(ours)
     fills[OURS] = ours[-1]
-    times[OURS] = seconds[1]
+    times[OURS] = seconds
     return {method: in_8_bits(fill) for method, fill in fills.items()}, times
 
 

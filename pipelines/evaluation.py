@@ -86,8 +86,9 @@ def measure(config: RunConfig, completer: FaceCompleter, lpips: Any, progress: P
     with_geometry = partial(complete, encoder=completer.encoder, model=completer.model, atlas=completer.atlas)
     ours = partial(with_geometry, inpainter=completer.inpainter)
     mean_albedo = partial(with_geometry, inpainter=mean_albedo_of(completer.model), iterations=1)
+    unrefined = partial(ours, by_pixels=False)
     with torch.no_grad():
-        result = evaluate(islice(subjects, total), ours, mean_albedo, config.seed, lpips, tell)
+        result = evaluate(islice(subjects, total), ours, mean_albedo, unrefined, config.seed, lpips, tell)
     progress.finish("evaluate")
     return result
 

@@ -16,6 +16,7 @@ COLOURS = {
     "mean albedo": "#b48ead",
     "mirror": "#d98c3f",
     "Telea": "#3f9c74",
+    "ours, encoder's fit as it is": "#c3d5f5",
     "ours, iteration 1": "#8fb3ee",
     "ours": "#1f4fbf",
 }

@@ -1,9 +1,11 @@
 """The completion loop: what may influence the result, what must not, and what stays as it was."""
 
+from dataclasses import replace
+
 import torch
 
-from facefill.completion import blend, complete, factorize, hide, inpaint, mean_albedo_of
-from facefill.geometry.reconstruction import fit_from_vector
+from facefill.completion import blend, complete, factorize, hide, inpaint, mean_albedo_of, refined
+from facefill.geometry.reconstruction import Fit, fit_from_vector
 from facefill.metrics.image import psnr
 from facefill.networks.encoder import Encoder
 from facefill.networks.sym_unet import SymUNet
@@ -95,3 +97,19 @@ def test_a_rendering_that_is_too_dark_leaves_no_seam() -> None:
     assert float((blended - image)[~outside].abs().mean()) < 0.02
     hidden = torch.where(hole > 0, torch.rand(image.shape, generator=generator), image)
     assert torch.equal(blend(hidden, hole, rendered, covered), blended)
+
+
+def test_the_pixels_around_the_hole_bring_a_fit_that_is_off_nearer() -> None:
+    model, atlas = model_and_atlas()
+    batch = make_batch(2)
+    true, hole = fit_from_vector(batch["fit"]), hole_of(2, 256)
+    camera = replace(true.camera, translation=true.camera.translation + 6.0)
+    fit = refined(
+        hide(batch["image"], hole),
+        hole,
+        Fit(true.identity, true.expression, camera, true.illumination),
+        model,
+        atlas,
+    )
+    off = (fit.camera.translation - true.camera.translation).norm(dim=1)
+    assert float(off.max()) < 6  # px, of 8.5; the true landmarks would take all of it away

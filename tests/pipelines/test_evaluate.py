@@ -72,12 +72,14 @@ def completer(offsets: tuple[float, ...]) -> Callable[[Tensor, Tensor], list[Fak
     return complete
 
 
-MEAN_ALBEDO_FILL = completer((0.25,))
+MEAN_ALBEDO_FILL, UNREFINED = completer((0.25,)), completer((0.15,))
 
 
 def test_rows_of_ten_faces() -> None:
     told: list[int] = []
-    evaluation = evaluate(subjects(10), completer((0.2, 0.1)), MEAN_ALBEDO_FILL, 3, None, told.append)
+    evaluation = evaluate(
+        subjects(10), completer((0.2, 0.1)), MEAN_ALBEDO_FILL, UNREFINED, 3, None, told.append
+    )
     assert told == [8, 10]
     assert len(evaluation.rows) == 10 * len(METHODS)
     assert {row["method"] for row in evaluation.rows} == set(METHODS)
@@ -91,7 +93,7 @@ def test_values_are_those_of_the_metrics() -> None:
     """An offset of 51/255 in the hole of an image in [0, 0.5], by hand and by region."""
     [subject] = subjects(1)
     subject = Subject(subject.key, (subject.image * 127).round() / 255, subject.face, subject.landmarks)
-    evaluation = evaluate([subject], completer((51 / 255,)), MEAN_ALBEDO_FILL, 0, None)
+    evaluation = evaluate([subject], completer((51 / 255,)), MEAN_ALBEDO_FILL, UNREFINED, 0, None)
     [row] = [row for row in evaluation.rows if row["method"] == OURS]
     assert OURS_ONCE not in {row["method"] for row in evaluation.rows}  # there was one iteration only
     assert math.isclose(row["psnr_hole"], -20 * math.log10(0.2), rel_tol=1e-4)
@@ -111,7 +113,8 @@ def hole_of(tile: np.ndarray) -> np.ndarray:
 
 def test_same_seed_same_holes() -> None:
     first, second, other = (
-        evaluate(subjects(4), completer((0.1,)), MEAN_ALBEDO_FILL, seed, None) for seed in (1, 1, 2)
+        evaluate(subjects(4), completer((0.1,)), MEAN_ALBEDO_FILL, UNREFINED, seed, None)
+        for seed in (1, 1, 2)
     )
     for rows in (first.rows, second.rows, other.rows):
         for row in rows:
@@ -123,7 +126,7 @@ def test_same_seed_same_holes() -> None:
 def test_a_face_too_small_is_skipped_with_its_reason() -> None:
     good, bad = subjects(2)
     bad = Subject(bad.key, bad.image, torch.zeros(1, SIZE, SIZE, dtype=torch.bool), bad.landmarks)
-    evaluation = evaluate([bad, good], completer((0.1,)), MEAN_ALBEDO_FILL, 0, None)
+    evaluation = evaluate([bad, good], completer((0.1,)), MEAN_ALBEDO_FILL, UNREFINED, 0, None)
     assert {row["key"] for row in evaluation.rows} == {good.key}
     [(key, reason)] = evaluation.skipped
     assert key == bad.key
@@ -133,18 +136,18 @@ def test_a_face_too_small_is_skipped_with_its_reason() -> None:
 def test_fills_do_not_see_under_the_hole() -> None:
     """Other pixels under the hole, the same fills."""
     [subject] = subjects(1)
-    seen = evaluate([subject], completer((0.0,)), MEAN_ALBEDO_FILL, 0, None)
+    seen = evaluate([subject], completer((0.0,)), MEAN_ALBEDO_FILL, UNREFINED, 0, None)
     hole = torch.from_numpy(hole_of(seen.shown[0].tiles["input"]))
     image = torch.where(hole, 1 - subject.image, subject.image)
     changed = Subject(subject.key, image, subject.face, subject.landmarks)
-    other = evaluate([changed], completer((0.0,)), MEAN_ALBEDO_FILL, 0, None)
+    other = evaluate([changed], completer((0.0,)), MEAN_ALBEDO_FILL, UNREFINED, 0, None)
     for method in (MEAN, MIRROR, TELEA):
         first, second = seen.shown[0].tiles[method], other.shown[0].tiles[method]
         assert np.array_equal(first, second), method
 
 
 def test_shown_faces_are_spread_and_the_worst_are_the_worst() -> None:
-    evaluation = evaluate(subjects(24), completer((0.3, 0.1)), MEAN_ALBEDO_FILL, 0, None)
+    evaluation = evaluate(subjects(24), completer((0.3, 0.1)), MEAN_ALBEDO_FILL, UNREFINED, 0, None)
     assert len(evaluation.shown) == 20
     assert [shown.ratio for shown in evaluation.shown] == sorted(shown.ratio for shown in evaluation.shown)
     values = sorted(row["psnr_hole"] for row in evaluation.rows if row["method"] == OURS)
@@ -156,7 +159,7 @@ def test_lpips_fills_its_columns() -> None:
         def maps(self, results: Tensor, truth: Tensor) -> list[Tensor]:
             return [(results - truth).abs().mean(1, keepdim=True)]
 
-    evaluation = evaluate(subjects(1), completer((0.0, 51 / 255)), MEAN_ALBEDO_FILL, 0, Distance())  # type: ignore[arg-type]
+    evaluation = evaluate(subjects(1), completer((0.0, 51 / 255)), MEAN_ALBEDO_FILL, UNREFINED, 0, Distance())  # type: ignore[arg-type]
     row = next(row for row in evaluation.rows if row["method"] == OURS_ONCE)
     assert row["lpips_image"] == row["lpips_face"] == row["lpips_hole"] == 0
     row = next(row for row in evaluation.rows if row["method"] == OURS)
