@@ -4,6 +4,7 @@ The encoder is that of an earlier run's weights folder; its checksum is among th
 fits, so a retrained one makes those stale, and with them their projections.
 """
 
+import contextlib
 import functools
 import json
 from dataclasses import dataclass
@@ -55,11 +56,12 @@ def find_encoder(weights: str, model: RunModel) -> RunEncoder:
 
 def encoder_stage(weights: str) -> str:
     """The stage whose encoder counts. Raises UserError where none has one."""
-    try:
-        parents = json.loads(storage.read_bytes(storage.join(weights, "inpaint", "card.json")))["parents"]
-        named = [stage for stage in ENCODER_STAGES if stage in parents]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        named = []
+    named = []
+    with contextlib.suppress(FileNotFoundError):
+        content = storage.read_bytes(storage.join(weights, "inpaint", "card.json"))
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # no card: the stages speak for themselves
+            parents = json.loads(content)["parents"]
+            named = [stage for stage in ENCODER_STAGES if stage in parents]
     for stage in [*named, *ENCODER_STAGES]:
         if storage.exists(storage.join(weights, stage, "card.json")):
             return stage
