@@ -15,6 +15,7 @@ def test_rows_are_judged() -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.slow
 def test_every_way_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed_job, "DISTINCT", 2)
     for name, value in {"BATCH": 2, "REPORT": 1, "REPORTS": 2, "STEPS": 2, "PER_SHARD": 2}.items():

@@ -161,6 +161,7 @@ def head(s3_server: dict[str, str]) -> Iterator[str]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_cluster_started_apart_and_an_object_store(
     head: str, s3_server: dict[str, str], tmp_path: Path
