@@ -1,9 +1,11 @@
 """`python -m benchmarks VERB`; `python -m benchmarks VERB --help` tells what it takes.
 
-Only the verb's own files are imported: `speed train` is also for machines with torch and numpy alone.
+A verb is a file here with `add_arguments` and `run`. Only its own imports are loaded: `speed train` is also for
+machines with torch and numpy alone.
 """
 
 import argparse
+import importlib
 import sys
 
 from facefill.errors import UserError
@@ -34,42 +36,10 @@ def run(arguments: list[str] | None) -> int:
     parser.add_argument("verb", choices=VERBS, help=listed)
     parser.add_argument("options", nargs=argparse.REMAINDER, help="those of the verb")
     chosen = parser.parse_args(arguments)
-    of_verb = argparse.ArgumentParser(prog=f"{parser.prog} {chosen.verb}")
-    if chosen.verb == "speed":
-        from benchmarks import speed
-
-        of_verb.description = speed.__doc__
-        speed.add_arguments(of_verb)
-        return speed.run(of_verb.parse_args(chosen.options))
-    if chosen.verb == "fits":
-        from benchmarks import fits
-
-        of_verb.description = fits.__doc__
-        fits.add_arguments(of_verb)
-        return fits.run(of_verb.parse_args(chosen.options))
-    if chosen.verb == "scale":
-        from benchmarks import scale
-
-        of_verb.description = scale.__doc__
-        scale.add_arguments(of_verb)
-        return scale.run(of_verb.parse_args(chosen.options))
-    if chosen.verb == "landmarks":
-        from benchmarks import landmarks
-
-        of_verb.description = landmarks.__doc__
-        landmarks.add_arguments(of_verb)
-        return landmarks.run(of_verb.parse_args(chosen.options))
-    if chosen.verb == "parsing":
-        from benchmarks import parsing
-
-        of_verb.description = parsing.__doc__
-        parsing.add_arguments(of_verb)
-        return parsing.run(of_verb.parse_args(chosen.options))
-    of_verb.parse_args(chosen.options)  # it takes none
-    from benchmarks.published import published_table
-
-    print(published_table())
-    return 0
+    verb = importlib.import_module(f"benchmarks.{chosen.verb}")
+    of_verb = argparse.ArgumentParser(prog=f"{parser.prog} {chosen.verb}", description=verb.__doc__)
+    verb.add_arguments(of_verb)
+    return verb.run(of_verb.parse_args(chosen.options))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,18 @@
 """The paper's own numbers as a Markdown table; the report shows them too, so they live beside it."""
 
+import argparse
+
 from pipelines.published import CAVEAT, METHODS, SOURCE, TABLE
+
+
+def add_arguments(_: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def run(_: argparse.Namespace) -> int:
+    """Print the table."""
+    print(published_table())
+    return 0
 
 
 def published_table() -> str:

@@ -132,7 +132,7 @@ class InpaintStage:
                 verdicts, asked = self.discriminator_losses(example, completion)
                 self.judge_descent.add(asked, 1 / len(parts))
                 losses |= verdicts
-            terms.append({name: value.detach() for name, value in losses.items()})
+            terms.append(losses)
         taken = self.descent.step(self.step)
         if judging:
             taken |= self.judge_descent.step(self.step)
