@@ -1,7 +1,7 @@
 """`python -m benchmarks VERB`; `python -m benchmarks VERB --help` tells what it takes.
 
-A verb is a file here with `add_arguments` and `run`. Only its own imports are loaded, for `speed train` is also
-run where there are torch and numpy alone.
+A verb is a file here with `add_arguments` and `run`. Only its own imports are loaded, for `speed train` is
+also run where there are torch and numpy alone.
 """
 
 import argparse
