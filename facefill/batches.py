@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facefill.errors import UserError
-from facefill.photographs import decode_photograph_into
+from facefill.photographs import decode_photographs_into
 from facefill.samples import (
     FIELD_BY_EXTENSION,
     FIELDS,
@@ -43,6 +43,10 @@ def decode_batch(
     """
     columns: dict[str, Sequence[Array | None] | Array] = {}
     extensions = set[str]().union(*samples)
+    for extension in sorted(extensions - FIELD_BY_EXTENSION.keys()):
+        key = next(key for members, key in zip(samples, keys, strict=True) if extension in members)
+        raise UserError(f"{key}: member .{extension}: expected one of {sorted(FIELD_BY_EXTENSION)}")
+    begun: list[tuple[Field, list[bytes], Pixels]] = []
     for field in FIELDS:
         if field.extension not in extensions:
             continue
@@ -50,7 +54,8 @@ def decode_batch(
         complete = None if None in stored else cast(list[bytes], stored)
         together = None
         if complete is not None and field.name in PICTURES:
-            together = _pictures(field, complete, keys, new_block)
+            together = _with_first(field, complete, keys, new_block)
+            begun.append((field, complete, together))
         elif complete is not None and field.decode is decode_array:
             together = decode_arrays(complete)
         if together is not None:
@@ -58,19 +63,19 @@ def decode_batch(
         else:
             pairs = zip(stored, keys, strict=True)
             columns[field.name] = [None if data is None else _value(field, data, key) for data, key in pairs]
-    for extension in sorted(extensions - FIELD_BY_EXTENSION.keys()):
-        key = next(key for members, key in zip(samples, keys, strict=True) if extension in members)
-        raise UserError(f"{key}: member .{extension}: expected one of {sorted(FIELD_BY_EXTENSION)}")
-    return stack(keys, seeds, columns)
+    batch = stack(keys, seeds, columns)
+    # Pictures come last: they drive all else from the processor's caches, also the code of what is above.
+    for field, complete, block in begun:
+        names = [f"{key}: member .{field.extension}" for key in keys]
+        decode_photographs_into(block[1:], complete[1:], names[1:])
+    return batch
 
 
-def _pictures(field: Field, stored: Sequence[bytes], keys: Sequence[str], new_block: NewBlock) -> Pixels:
-    """(N, H, W, 3)."""
+def _with_first(field: Field, stored: Sequence[bytes], keys: Sequence[str], new_block: NewBlock) -> Pixels:
+    """Memory (N, H, W, 3) for the pictures, with the first one in its place."""
     first = _value(field, stored[0], keys[0])
     block = new_block((len(stored), *first.shape))
     block[0] = first
-    for out, data, key in zip(block[1:], stored[1:], keys[1:], strict=True):
-        decode_photograph_into(out, data, f"{key}: member .{field.extension}")
     return block
 
 

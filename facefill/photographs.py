@@ -5,6 +5,7 @@ Pillow; the EXIF orientation is honoured, so pixel coordinates are those of the 
 """
 
 import struct
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -35,20 +36,25 @@ def decode_photograph(data: bytes, name: str) -> NDArray[np.uint8]:
     return _decode_with_opencv(data, name)
 
 
-def decode_photograph_into(out: NDArray[np.uint8], data: bytes, name: str) -> None:
-    """The same into an array (H, W, 3) of its own size, which spares an allocation and a copy.
+def decode_photographs_into(
+    block: NDArray[np.uint8], stored: Sequence[bytes], names: Sequence[str]
+) -> None:
+    """The same for pictures of one size, into an array (N, H, W, 3), which spares allocations and copies.
 
     Raises UserError also for a picture of another size.
     """
-    if is_jpeg(data) and exif_orientation(data) == UPRIGHT and _decoded_into(out, data):
-        return
-    picture = decode_photograph(data, name)
-    if picture.shape != out.shape:
-        raise UserError(
-            f"{name}: {picture.shape[0]}x{picture.shape[1]} pixels, where {out.shape[0]}x{out.shape[1]} are "
-            "expected; shard the data set again"
-        )
-    out[:] = picture
+    # All headers first: a decoded picture drives what reads them out of the processor's caches.
+    upright = [is_jpeg(data) and exif_orientation(data) == UPRIGHT for data in stored]
+    for out, data, plain, name in zip(list(block), stored, upright, names, strict=True):
+        if plain and _decoded_into(out, data):
+            continue
+        picture = decode_photograph(data, name)
+        if picture.shape != out.shape:
+            raise UserError(
+                f"{name}: {picture.shape[0]}x{picture.shape[1]} pixels, where {out.shape[0]}x{out.shape[1]} "
+                "are expected; shard the data set again"
+            )
+        out[:] = picture
 
 
 def is_jpeg(data: bytes) -> bool:

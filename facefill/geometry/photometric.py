@@ -22,7 +22,8 @@ from facefill.geometry.photometric_terms import (
     Texels,
     colour_jacobian,
     colours,
-    geometry_jacobian,
+    geometry_changes,
+    jacobian_blocks,
     normal_equations,
     texels_of,
 )
@@ -164,7 +165,7 @@ def _with_light(
             light, skin = state.light[n], state.skin[n]
             residual, albedo, harmonics, shading = colours(texels, light, skin, rows, level)
             jacobian = colour_jacobian(albedo, harmonics, shading, rows, level)
-            matrix, right = normal_equations(jacobian, residual, texels.trust, level)
+            matrix, right = normal_equations([jacobian], residual, texels.trust, level)
             matrix = matrix + prior[GEOMETRY:, GEOMETRY:]
             right = right - prior[GEOMETRY:, GEOMETRY:] @ _from_mean(light, skin)
             steps.append(torch.linalg.solve(matrix.double(), right.double()).float())
@@ -186,14 +187,12 @@ def _stepped(
     for n, texels in enumerate(seen):
         light, skin = state.light[n], state.skin[n]
         residual, albedo, harmonics, shading = colours(texels, light, skin, rows, level)
-        jacobian = torch.cat(
-            (
-                geometry_jacobian(texels, albedo, light, state.pose.scale[n], state.pose.rotation[n], rows),
-                colour_jacobian(albedo, harmonics, shading, rows, level),
-            ),
-            2,
+        by_camera, by_place = geometry_changes(
+            texels, albedo, light, state.pose.scale[n], state.pose.rotation[n]
         )
-        matrix, right = normal_equations(jacobian, residual, texels.trust, level)
+        by_colour = colour_jacobian(albedo, harmonics, shading, rows, level)
+        blocks = jacobian_blocks(by_camera, by_place, by_colour, rows)
+        matrix, right = normal_equations(blocks, residual, texels.trust, level)
         by_landmarks, off = marked[0][n], marked[1][n]
         matrix[:GEOMETRY, :GEOMETRY] += by_landmarks.T @ by_landmarks
         right[:GEOMETRY] += by_landmarks.T @ off

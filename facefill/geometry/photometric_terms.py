@@ -4,6 +4,7 @@ change with every number that is fitted.
 One face at a time: T texels, 3 channels.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +26,7 @@ SPREADS = (0.02, 0.08)  # smallest and largest standard deviation of the residua
 OUTLIERS = (1.5, 1.2, 0.9)
 LEAST_FACING, WELL_FACING = 0.15, 0.4  # of the normal towards the camera
 DEPTH_TOLERANCE = 3e3  # micrometres
-TEXELS_AT_ONCE = 512  # what they change is 7 MB for all
+TEXELS_AT_ONCE = 512  # of the Jacobian, which would take 8 MB
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,12 @@ def colour_jacobian(
     return torch.cat((by_light.flatten(2), by_skin), 2)
 
 
-def geometry_jacobian(
-    texels: Texels, albedo: Tensor, light: Tensor, scale: Tensor, rotation: Tensor, rows: PhotometricRows
-) -> Tensor:
-    """(3, T, 6 + 228) change of the model's colours less the picture's by `moved` and by shape."""
+def geometry_changes(
+    texels: Texels, albedo: Tensor, light: Tensor, scale: Tensor, rotation: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Change of the model's colours less the picture's: (3, T, 6) by `moved`, and (3, T, 6) by a texel's
+    place and normal.
+    """
     # a texel that moves sees another pixel; one that turns is shaded differently
     move = -torch.stack((texels.across * scale, -texels.down * scale, torch.zeros_like(texels.down)), 2)
     turn = albedo[:, :, None] * torch.einsum(
@@ -100,14 +103,19 @@ def geometry_jacobian(
     )
     grow = (move * texels.place).sum(2, keepdim=True)
     shift = move[:, :, :2] * move.new_tensor((1.0, -1.0))
-    by_camera = torch.cat((spin, grow, shift), 2)
-    by_place = torch.cat((move @ rotation, turn @ rotation), 2).transpose(0, 1)
-    jacobian = by_camera.new_empty(*by_camera.shape[:2], by_camera.shape[2] + rows.bases.shape[2])
-    jacobian[:, :, : by_camera.shape[2]] = by_camera
-    for start in range(0, len(by_place), TEXELS_AT_ONCE):
+    return torch.cat((spin, grow, shift), 2), torch.cat((move @ rotation, turn @ rotation), 2)
+
+
+def jacobian_blocks(
+    by_camera: Tensor, by_place: Tensor, by_colour: Tensor, rows: PhotometricRows
+) -> Iterator[Tensor]:
+    """(3, B, 6 + 228 + 27 + A) change of the colours by everything that is fitted, some texels after the
+    others.
+    """
+    for start in range(0, by_place.shape[1], TEXELS_AT_ONCE):
         some = slice(start, start + TEXELS_AT_ONCE)
-        jacobian[:, some, by_camera.shape[2] :] = (by_place[some] @ rows.bases[some]).transpose(0, 1)
-    return jacobian
+        by_shape = by_place[:, some].transpose(0, 1) @ rows.bases[some]
+        yield torch.cat((by_camera[:, some], by_shape.transpose(0, 1), by_colour[:, some]), 2)
 
 
 def _harmonics_by_normal(normal: Tensor) -> Tensor:
@@ -128,14 +136,24 @@ def _harmonics_by_normal(normal: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, 1) for row in table], 1)
 
 
-def normal_equations(jacobian: Tensor, residual: Tensor, trust: Tensor, level: int) -> tuple[Tensor, Tensor]:
-    """Matrix (P, P) and right side (P,) of the robust least-squares step; the jacobian is weighted in
-    place.
+def normal_equations(
+    blocks: Iterable[Tensor], residual: Tensor, trust: Tensor, level: int
+) -> tuple[Tensor, Tensor]:
+    """Matrix (P, P) and right side (P,) of the robust least-squares step.
+
+    blocks: the Jacobian (3, T, P) cut along its texels, in order; it is weighted in place.
     """
     size = residual.square().mean(0).sqrt()
     median = torch.where(trust > 0.5, size, torch.nan).nanmedian().nan_to_num()
     spread = (1.2 * median).clamp(*SPREADS)
     robust = (1 + (size / (OUTLIERS[level] * spread)).square()).square().reciprocal()
-    weight = trust * robust * EVIDENCE[level] / spread.square()
-    flat = jacobian.mul_(weight.sqrt()[:, None]).flatten(0, 1)
-    return flat.T @ flat, flat.T @ (residual * weight.sqrt()).flatten()
+    weight = (trust * robust * EVIDENCE[level] / spread.square()).sqrt()
+    matrix = right = residual.new_zeros(())
+    stop = 0
+    for block in blocks:
+        start, stop = stop, stop + block.shape[1]
+        some = slice(start, stop)
+        flat = block.mul_(weight[some, None]).flatten(0, 1)
+        matrix = matrix + flat.T @ flat
+        right = right + flat.T @ (residual[:, some] * weight[some]).flatten()
+    return matrix, right

@@ -26,7 +26,12 @@ from facefill.geometry.photometric import (
     refine,
 )
 from facefill.geometry.photometric_rows import photometric_rows
-from facefill.geometry.photometric_terms import colour_jacobian, colours, geometry_jacobian
+from facefill.geometry.photometric_terms import (
+    colour_jacobian,
+    colours,
+    geometry_changes,
+    jacobian_blocks,
+)
 from facefill.geometry.rasterizer import rasterize
 from facefill.geometry.reconstruction import Fit, Reconstruction, reconstruct
 from facefill.geometry.texture import render
@@ -239,13 +244,9 @@ def test_jacobian_is_the_change_of_the_residual():
 
     texels = _look(mean, crops, level, model, rows)[0]
     _, albedo, harmonics, shading = colours(texels, light[0], mean.skin[0], rows, level)
-    jacobian = torch.cat(
-        (
-            geometry_jacobian(texels, albedo, light[0], mean.pose.scale[0], mean.pose.rotation[0], rows),
-            colour_jacobian(albedo, harmonics, shading, rows, level),
-        ),
-        2,
-    )
+    changes = geometry_changes(texels, albedo, light[0], mean.pose.scale[0], mean.pose.rotation[0])
+    by_colour = colour_jacobian(albedo, harmonics, shading, rows, level)
+    jacobian = torch.cat(list(jacobian_blocks(*changes, by_colour, rows)), 1)
     sure = texels.trust > 0.9
     total = jacobian.shape[2]
     for column in (0, 1, 2, 3, 4, 5, 6, 9, 210, GEOMETRY, GEOMETRY + 12, GEOMETRY + NUM_LIGHT, total - 3):
