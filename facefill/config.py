@@ -34,8 +34,9 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MorphableLossWeights:
-    """All equal in the paper (supplementary 4.2). `illumination` is ours: our fits know the light,
-    300W-3D does not.
+    """All equal in the paper (supplementary 4.2), and `landmark_distance` not there: the plain distance of
+    landmarks beside `landmarks`, the squared one. `illumination` is ours: our fits know the light, 300W-3D
+    does not.
     """
 
     shape: float = 1.0
@@ -45,6 +46,7 @@ class MorphableLossWeights:
     illumination: float = 1.0
     texture: float = 1.0
     landmarks: float = 1.0
+    landmark_distance: float = 0.0
     reconstruction: float = 1.0
     symmetry: float = 1.0
     constancy: float = 1.0
@@ -54,9 +56,15 @@ class MorphableLossWeights:
 class MorphableConfig:
     """Encoder and albedo decoder, supervised (stage `morphable`) or from reconstruction alone
     (`morphable_finetune`).
+
+    located: pose and shape are told where features lie, which the paper's mean over space hides (Table 3).
+    drawn: share of a batch for which albedo is decoded and drawn,
+    most of a step's time on a CPU; the terms on shape, pose, light and landmarks take every face.
     """
 
     width: float = 1.0
+    located: bool = True
+    drawn: float = 1.0
     precision: Precision = "float32"
     channels_last: bool | None = None
     compile: bool = False

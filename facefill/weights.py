@@ -92,12 +92,17 @@ def load_completer(folder: Path, model: MorphableModel) -> FaceCompleter:
         card = read_card(folder / "segment")
         segmenter = filled(Segmenter(card["config"]["width"]), folder / "segment", "segmenter", card)
     return FaceCompleter(
-        filled(Encoder(encoder_card["config"]["width"]), encoder_folder, "encoder", encoder_card),
+        filled(encoder_of(encoder_card), encoder_folder, "encoder", encoder_card),
         filled(SymUNet(inpaint_card["config"]["width"]), folder / "inpaint", "inpainter", inpaint_card),
         segmenter,
         model,
         build_atlas(model),
     )
+
+
+def encoder_of(card: dict[str, Any]) -> Encoder:
+    """An encoder of the kind that the card describes, untrained."""
+    return Encoder(card["config"]["width"], card["config"].get("located", True))
 
 
 def encoder_stage(folder: Path, inpaint_card: dict[str, Any]) -> str:

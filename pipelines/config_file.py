@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from facefill.augmentation import CENTRE
-from facefill.config import STAGES
+from facefill.config import STAGES, MorphableConfig
 from facefill.errors import UserError
 from pipelines.config import RunConfig
 from pipelines.sources.table import SOURCES
@@ -287,6 +287,8 @@ def check_numbers(config: RunConfig, source: str) -> None:
         least[f"stages.{stage}.model.jitter"] = (settings.model.jitter, 0, CENTRE)
         least[f"stages.{stage}.training.steps"] = (settings.training.steps, 0, None)
         least[f"stages.{stage}.training.batch_size"] = (settings.training.batch_size, 1, None)
+        if isinstance(settings.model, MorphableConfig):
+            least[f"stages.{stage}.model.drawn"] = (settings.model.drawn, 0, 1)
     for place, dataset in enumerate(config.datasets):
         least[f"datasets.{place}.limit"] = (1 if dataset.limit is None else dataset.limit, 1, None)
         least[f"datasets.{place}.held_out"] = (dataset.held_out, 0, 0.5)

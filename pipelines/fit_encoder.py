@@ -21,7 +21,7 @@ from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.reconstruction import Fit, shift_fit
 from facefill.geometry.uv_atlas import UVAtlas
 from facefill.networks.blocks import fold_spectral_norm
-from facefill.networks.encoder import Encoder
+from facefill.networks.encoder import Encoder, is_located
 from facefill.stages.training import frozen
 from facefill.weights import ENCODER_STAGES, checked_state
 from pipelines import storage
@@ -76,11 +76,12 @@ def load_encoder(encoder: RunEncoder, device: str = "cpu") -> Encoder:
     """The network, once per process. Raises UserError when its file is not the one that was named."""
     url = storage.join(encoder.url, "encoder.safetensors")
     expected: dict[str, Any] = {"networks": {"encoder": {"sha256": encoder.sha256}}}
-    network = Encoder(encoder.width)
     try:
-        network.load_state_dict(checked_state(storage.read_bytes(url), expected, "encoder", url))
+        state = checked_state(storage.read_bytes(url), expected, "encoder", url)
     except FileNotFoundError:
         raise UserError(f"{url}: missing; copy or train that stage again") from None
+    network = Encoder(encoder.width, is_located(state))
+    network.load_state_dict(state)
     fold_spectral_norm(frozen(network))
     return network.to(device)
 

@@ -29,9 +29,8 @@ from facefill.geometry.reconstruction import Fit, fit_to_vector, reconstruct
 from facefill.geometry.spherical_harmonics import ambient_illumination
 from facefill.geometry.texture import coverage, render
 from facefill.geometry.uv_atlas import build_atlas
-from facefill.networks.encoder import Encoder
 from facefill.networks.segmenter import Segmenter
-from facefill.weights import filled, load_completer, read_card
+from facefill.weights import encoder_of, filled, load_completer, read_card
 from pipelines import checkpoints, storage
 from pipelines.train_job import TrainJob, digest_of
 
@@ -105,7 +104,7 @@ class StageModel:
         if self._completer is None:
             card = read_card(folder / self.stage)
             width = card["config"]["width"]
-            network = Segmenter(width) if self.stage == "segment" else Encoder(width)
+            network = Segmenter(width) if self.stage == "segment" else encoder_of(card)
             name = "segmenter" if self.stage == "segment" else "encoder"
             self._network = filled(network, folder / self.stage, name, card)
 

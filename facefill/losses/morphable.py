@@ -57,6 +57,16 @@ def landmark_loss(predicted: Tensor, target: Tensor, weights: Tensor, image_size
     return (squared * weights).sum() / weights.sum().clamp(min=1)
 
 
+def landmark_distance(predicted: Tensor, target: Tensor, weights: Tensor, image_size: int) -> Tensor:
+    """`landmark_loss` without the square: small errors count as much per pixel as large ones.
+
+    Ours; a face whose landmarks are marked badly does not outweigh the others.
+    """
+    squared = ((predicted - target) / image_size).square().sum(dim=2)
+    distance = (squared + ROUNDING).sqrt()
+    return (distance * weights).sum() / weights.sum().clamp(min=1)
+
+
 def reconstruction_loss(rendered: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     """L1 of images (N, 3, H, W) over the mask (N, 1, H, W): pixels that are rendered and seen to be face."""
     return masked_mean((rendered - image).abs().mean(dim=1, keepdim=True), mask)

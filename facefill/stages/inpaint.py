@@ -22,7 +22,7 @@ from facefill.losses.adversarial import gradient_penalty, hinge_discriminator, h
 from facefill.losses.completion import masked_symmetry, uncertain_l1
 from facefill.metrics.image import psnr
 from facefill.networks.blocks import fold_spectral_norm
-from facefill.networks.encoder import Encoder
+from facefill.networks.encoder import Encoder, is_located
 from facefill.networks.pyramid_gan import PyramidDiscriminator
 from facefill.networks.sym_unet import SymUNet
 from facefill.stages import Assets, Batch, State, Synchronize
@@ -53,7 +53,9 @@ class InpaintStage:
         self.atlas = assets.atlas.to(device)
         self.texels = face_texels(self.model, self.atlas)
         self.mirror = mirror_coefficients(assets.model).to(device)
-        self.encoder = placed(Encoder(config.encoder_width), device, config)
+        self.encoder = placed(
+            Encoder(config.encoder_width, is_located(assets.parents["encoder"])), device, config
+        )
         self.encoder.load_state_dict(assets.parents["encoder"])
         fold_spectral_norm(frozen(self.encoder))
         self.inpainter = SymUNet(config.width).to(device)

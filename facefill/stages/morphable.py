@@ -16,7 +16,13 @@ from facefill.completion import fit_from_encoder, hide
 from facefill.config import MorphableConfig
 from facefill.geometry.camera import project
 from facefill.geometry.morphable_model import mirror_coefficients, vertices_from_coefficients
-from facefill.geometry.reconstruction import Fit, Reconstruction, fit_from_vector, reconstruct
+from facefill.geometry.reconstruction import (
+    Fit,
+    Reconstruction,
+    fit_from_vector,
+    fit_to_vector,
+    reconstruct,
+)
 from facefill.geometry.texture import coverage, render
 from facefill.losses import morphable as losses
 from facefill.metrics.geometry import landmark_nme
@@ -46,7 +52,7 @@ class MorphableStage:
         self.atlas = assets.atlas.to(device)
         self.face = self.atlas.face[None, None].float()
         self.mirror = mirror_coefficients(assets.model).to(device)
-        self.encoder = placed(Encoder(config.width), device, config)
+        self.encoder = placed(Encoder(config.width, config.located), device, config)
         self.decoder = placed(AlbedoDecoder(config.width), device, config)
         if "encoder" in assets.parents:
             self.encoder.load_state_dict(assets.parents["encoder"])
@@ -59,11 +65,13 @@ class MorphableStage:
             synchronize,
         )
 
-    def look(self, image: Tensor) -> tuple[Fit, Tensor]:
-        """Fit and albedo (N, 3, 192, 256) that the networks see in images with their holes hidden."""
+    def look(self, image: Tensor, drawn: int | None = None) -> tuple[Fit, Tensor]:
+        """Fit and albedo (N, 3, 192, 256) that the networks see in images with their holes hidden; with
+        `drawn` the albedo of so many alone.
+        """
         with autocast(image.device, self.config.precision):
             output = self.encoder(image)
-            albedo = self.decoder(output.albedo_feature)
+            albedo = self.decoder(output.albedo_feature[:drawn])
         return fit_from_encoder(output), albedo.float()
 
     def draw(self, fit: Fit, albedo: Tensor) -> tuple[Reconstruction, Tensor, Tensor, Tensor]:
@@ -74,8 +82,16 @@ class MorphableStage:
 
     def losses(self, example: Batch, hole: Tensor) -> dict[str, Tensor]:
         """Every term with a weight above zero, by name."""
+        drawn = max(1, round(self.config.drawn * len(hole)))
+        fit, albedo = self.look(hide(example["image"], hole), drawn)
+        of_drawn = {name: value[:drawn] for name, value in example.items()}
+        return self.placing_losses(example, fit) | self.drawing_losses(
+            of_drawn, hole[:drawn], fit_from_vector(fit_to_vector(fit)[:drawn]), albedo
+        )
+
+    def placing_losses(self, example: Batch, fit: Fit) -> dict[str, Tensor]:
+        """The terms on shape, pose, light and landmarks."""
         weights = self.config.loss_weights
-        fit, albedo = self.look(hide(example["image"], hole))
         target = fit_from_vector(example["fit"])
         terms: dict[str, Tensor] = {}
         if weights.shape:
@@ -91,16 +107,24 @@ class MorphableStage:
             terms["loss/rotation"] = losses.rotation_loss(fit.camera, target.camera)
         if weights.illumination:
             terms["loss/illumination"] = losses.illumination_loss(fit.illumination, target.illumination)
-        mesh, texture, rendered, covered = self.draw(fit, albedo)
-        if weights.texture:
-            terms["loss/texture"] = losses.texture_loss(texture, example["uv_texture"], example["uv_visible"])
-        if weights.landmarks:
+        if weights.landmarks or weights.landmark_distance:
             given = example["landmarks"]
             known = given.isfinite().all(-1)
-            points = mesh.projected[:, self.model.landmarks, :2]
-            terms["loss/landmarks"] = losses.landmark_loss(
-                points, torch.where(known[..., None], given, points.detach()), known.float(), CROP
-            )
+            points = project(self.vertices(fit), fit.camera)[:, self.model.landmarks, :2]
+            given = torch.where(known[..., None], given, points.detach())
+            if weights.landmarks:
+                terms["loss/landmarks"] = losses.landmark_loss(points, given, known.float(), CROP)
+            if weights.landmark_distance:
+                terms["loss/landmark_distance"] = losses.landmark_distance(points, given, known.float(), CROP)
+        return terms
+
+    def drawing_losses(self, example: Batch, hole: Tensor, fit: Fit, albedo: Tensor) -> dict[str, Tensor]:
+        """The terms on albedo, texture and rendering."""
+        weights = self.config.loss_weights
+        terms: dict[str, Tensor] = {}
+        _, texture, rendered, covered = self.draw(fit, albedo)
+        if weights.texture:
+            terms["loss/texture"] = losses.texture_loss(texture, example["uv_texture"], example["uv_visible"])
         if weights.reconstruction:
             terms["loss/reconstruction"] = losses.reconstruction_loss(
                 rendered, example["image"], covered * (1 - hole)

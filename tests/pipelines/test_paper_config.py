@@ -37,7 +37,9 @@ def test_schedule_is_the_papers() -> None:
         set(inpaint["loss_weights"].values()) == {1, 10} and inpaint["loss_weights"]["gradient_penalty"] == 10
     )
     supervised = tree["stages"]["morphable"]["model"]["loss_weights"]
-    assert set(supervised.values()) == {1}
+    assert supervised.pop("landmark_distance") == 0 and set(supervised.values()) == {1}
+    for name in ("morphable", "morphable_finetune"):
+        assert not tree["stages"][name]["model"]["located"]
     kept = tree["stages"]["morphable_finetune"]["model"]["loss_weights"]
     assert {name for name, weight in kept.items() if weight} == {
         "landmarks", "reconstruction", "symmetry", "constancy"

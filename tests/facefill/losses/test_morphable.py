@@ -42,6 +42,15 @@ def test_landmarks_by_hand() -> None:
     assert math.isclose(loss.item(), 0.25, rel_tol=1e-6)
 
 
+def test_plain_distance_of_landmarks_by_hand() -> None:
+    predicted, target = torch.zeros(1, 2, 2), torch.tensor([[[3.0, 4.0], [100, 100]]])
+    loss = morphable.landmark_distance(predicted, target, torch.tensor([[2.0, 0.0]]), image_size=10)
+    assert math.isclose(loss.item(), 0.5, rel_tol=1e-6)
+    same = target.clone().requires_grad_()
+    morphable.landmark_distance(same, target, torch.ones(1, 2), image_size=10).backward()
+    assert same.grad is not None and same.grad.isfinite().all()
+
+
 def test_unknown_landmarks_are_free() -> None:
     assert (
         morphable.landmark_loss(torch.ones(1, 2, 2), torch.zeros(1, 2, 2), torch.zeros(1, 2), 10).item() == 0

@@ -14,7 +14,7 @@ from facefill.networks.blocks import (
     scaled_channels,
     spectral_deconvolution,
 )
-from facefill.networks.encoder import Encoder, EncoderOutput, camera_from_pose
+from facefill.networks.encoder import Encoder, EncoderOutput, LocatedLinear, camera_from_pose, is_located
 from facefill.networks.pyramid_gan import PyramidDiscriminator
 from facefill.networks.segmenter import Segmenter
 from facefill.networks.sym_unet import SymUNet
@@ -63,7 +63,8 @@ def narrow(request: pytest.FixtureRequest) -> nn.Module:
 
 @pytest.mark.parametrize("network", PARAMETERS, ids=lambda network: network.__name__)
 def test_parameter_count_is_the_papers(network: type[nn.Module]) -> None:
-    assert sum(parameter.numel() for parameter in network().parameters()) == PARAMETERS[network]
+    built = network(located=False) if network is Encoder else network()
+    assert sum(parameter.numel() for parameter in built.parameters()) == PARAMETERS[network]
 
 
 def test_every_parameter_gets_a_gradient(narrow: nn.Module) -> None:
@@ -127,6 +128,25 @@ def test_outputs_are_float32_under_autocast(narrow: nn.Module) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         outputs = tensors_of(narrow.eval()(*inputs_of(narrow, batch=1)))
     assert {output.dtype for output in outputs} == {torch.float32}
+
+
+def test_located_features_by_hand() -> None:
+    """One bright pixel of a 3 x 3 map: its mean, times its column, times its row, in units of √3 at the
+    border.
+    """
+    layer = LocatedLinear(1, 3)
+    with torch.no_grad():
+        layer.linear.weight.copy_(torch.eye(3))
+        layer.linear.bias.zero_()
+    features = torch.zeros(2, 1, 3, 3)
+    features[0, 0, 1, 2] = features[1, 0, 0, 0] = 9.0
+    border = 3**0.5
+    torch.testing.assert_close(layer(features), torch.tensor([[1, border, 0], [1, -border, -border]]))
+
+
+@pytest.mark.parametrize("located", [True, False])
+def test_a_state_tells_whether_it_is_located(located: bool) -> None:
+    assert is_located(Encoder(NARROW, located).state_dict()) == located
 
 
 def test_encoder_shapes_and_neutral_light() -> None:

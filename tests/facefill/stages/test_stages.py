@@ -135,6 +135,20 @@ def test_a_zero_weight_skips_the_term() -> None:
     assert losses == {"loss/landmarks", "loss/reconstruction", "loss/symmetry", "loss/constancy"}
 
 
+def test_a_share_of_a_batch_is_drawn_and_all_of_it_placed() -> None:
+    """Another second face changes what is placed, not what is drawn of the first."""
+    batch = make_batch(2)
+    other = dict(batch)
+    other["fit"] = torch.cat([batch["fit"][:1], batch["fit"][1:] * 1.1])
+    other["uv_texture"] = torch.cat([batch["uv_texture"][:1], 1 - batch["uv_texture"][1:]])
+    terms = [make_stage("morphable", drawn=0.5).train_step([each]) for each in (batch, other)]
+    assert float(terms[0]["loss/texture"]) == float(terms[1]["loss/texture"])
+    assert float(terms[0]["loss/shape"]) != float(terms[1]["loss/shape"])
+    whole = [make_stage("morphable").train_step([each]) for each in (batch, other)]
+    assert float(whole[0]["loss/texture"]) != float(whole[1]["loss/texture"])
+    assert float(whole[0]["loss/shape"]) == float(terms[0]["loss/shape"])
+
+
 @pytest.mark.parametrize("name", ["morphable", "segment", "inpaint"])
 def test_bfloat16_moves_the_weights_the_same_way(name: str) -> None:
     """The updates of one plain gradient step agree in direction with those of float32."""
