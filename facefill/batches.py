@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facefill.errors import UserError
-from facefill.photographs import decode_photographs_into
+from facefill.photographs import decode_photographs_into, photograph_shape
 from facefill.samples import (
     FIELD_BY_EXTENSION,
     FIELDS,
@@ -46,7 +46,7 @@ def decode_batch(
     for extension in sorted(extensions - FIELD_BY_EXTENSION.keys()):
         key = next(key for members, key in zip(samples, keys, strict=True) if extension in members)
         raise UserError(f"{key}: member .{extension}: expected one of {sorted(FIELD_BY_EXTENSION)}")
-    begun: list[tuple[Field, list[bytes], Pixels]] = []
+    undecoded: list[tuple[Pixels, list[bytes], list[str]]] = []
     for field in FIELDS:
         if field.extension not in extensions:
             continue
@@ -54,8 +54,9 @@ def decode_batch(
         complete = None if None in stored else cast(list[bytes], stored)
         together = None
         if complete is not None and field.name in PICTURES:
-            together = _with_first(field, complete, keys, new_block)
-            begun.append((field, complete, together))
+            shape = photograph_shape(complete[0], _name(keys[0], field))
+            together = new_block((len(complete), *shape))
+            undecoded.append((together, complete, [_name(key, field) for key in keys]))
         elif complete is not None and field.decode is decode_array:
             together = decode_arrays(complete)
         if together is not None:
@@ -64,19 +65,14 @@ def decode_batch(
             pairs = zip(stored, keys, strict=True)
             columns[field.name] = [None if data is None else _value(field, data, key) for data, key in pairs]
     batch = stack(keys, seeds, columns)
-    # Pictures come last: they drive all else from the processor's caches, also the code of what is above.
-    for field, complete, block in begun:
-        names = [f"{key}: member .{field.extension}" for key in keys]
-        decode_photographs_into(block[1:], complete[1:], names[1:])
+    # Pictures come last: each drives all else from the processor's caches, the code above among it.
+    for block, complete, names in undecoded:
+        decode_photographs_into(block, complete, names)
     return batch
 
 
-def _with_first(field: Field, stored: Sequence[bytes], keys: Sequence[str], new_block: NewBlock) -> Pixels:
-    """Memory (N, H, W, 3) for the pictures, with the first one in its place."""
-    first = _value(field, stored[0], keys[0])
-    block = new_block((len(stored), *first.shape))
-    block[0] = first
-    return block
+def _name(key: str, field: Field) -> str:
+    return f"{key}: member .{field.extension}"
 
 
 def _value(field: Field, data: bytes, key: str) -> Array:

@@ -36,9 +36,20 @@ def decode_photograph(data: bytes, name: str) -> NDArray[np.uint8]:
     return _decode_with_opencv(data, name)
 
 
-def decode_photographs_into(
-    block: NDArray[np.uint8], stored: Sequence[bytes], names: Sequence[str]
-) -> None:
+def photograph_shape(data: bytes, name: str) -> tuple[int, ...]:
+    """The shape that `decode_photograph` gives, mostly from the header alone; raises as it does."""
+    simplejpeg = _simplejpeg()
+    if simplejpeg is not None and is_jpeg(data) and exif_orientation(data) == UPRIGHT:
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError:  # decoding says why
+            return decode_photograph(data, name).shape
+        _refuse_large(width, height, name)
+        return height, width, 3
+    return decode_photograph(data, name).shape
+
+
+def decode_photographs_into(block: NDArray[np.uint8], stored: Sequence[bytes], names: Sequence[str]) -> None:
     """The same for pictures of one size, into an array (N, H, W, 3), which spares allocations and copies.
 
     Raises UserError also for a picture of another size.

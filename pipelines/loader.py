@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,16 @@ PREFETCH_BATCHES = 4
 SHARDS_AT_ONCE = 2  # fetched ahead
 EVALUATION_EPOCH = -1  # seeds of an evaluation never change
 
-Entry = tuple[int, NDArray[np.int64], int]  # step, places of the samples, epoch
 log = logging.getLogger(__name__)
+
+
+class _Planned(NamedTuple):
+    """One batch to come: each sample's shard, by number, and its place in it."""
+
+    step: int
+    epoch: int
+    shards: list[int]
+    places: list[int]
 
 
 @dataclass(frozen=True)
@@ -121,23 +130,34 @@ class Loader:
         Every rank gets equally many batches wherever each can have a sample (`order.evaluation_order`).
         """
         mine = evaluation_order(len(self), self.batch_size, rank=self.rank, world_size=self.world_size)
-        plan = ((number, places, EVALUATION_EPOCH) for number, places in enumerate(mine))
+        located = (self._located(places) for places in mine)
+        plan = (
+            _Planned(number, EVALUATION_EPOCH, shards.tolist(), places.tolist())
+            for number, (shards, places) in enumerate(located)
+        )
         shard = len(self) // len(self.shard_sizes) // self.world_size  # a rank's samples of it
         return (batch for _, batch in self._decoded(plan, shard))
 
-    def _training_plan(self, start_step: int, steps: int) -> Iterator[Entry]:
+    def _training_plan(self, start_step: int, steps: int) -> Iterator[_Planned]:
         step = start_step
         while True:
             epoch = step // steps
             order = epoch_order(
                 self.shard_sizes, seed=self.seed, epoch=epoch, rank=self.rank, world_size=self.world_size
             )
+            shards, places = self._located(order)
             while step // steps == epoch:
                 start = (step - epoch * steps) * self.batch_size
-                yield step, order[start : start + self.batch_size], epoch
+                mine = slice(start, start + self.batch_size)
+                yield _Planned(step, epoch, shards[mine].tolist(), places[mine].tolist())
                 step += 1
 
-    def _decoded(self, plan: Iterator[Entry], window: int) -> Iterator[tuple[int, Batch]]:
+    def _located(self, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places in stored order over all shards -> numbers of the shards, places in them."""
+        shards = np.searchsorted(self._firsts, order, "right") - 1
+        return shards, order - self._firsts[shards]
+
+    def _decoded(self, plan: Iterator[_Planned], window: int) -> Iterator[tuple[int, Batch]]:
         """The plan's batches in its order, a few ahead being read and decoded, shards a window ahead."""
         decoders = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
         openers = ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="loader-open")
@@ -145,9 +165,8 @@ class Loader:
         ahead: deque[tuple[int, Future[Batch]]] = deque()
         try:
             while True:
-                while len(ahead) < PREFETCH_BATCHES and (entry := next(announced, None)) is not None:
-                    number, places, epoch = entry
-                    ahead.append((number, decoders.submit(self._batch, places, epoch)))
+                while len(ahead) < PREFETCH_BATCHES and (planned := next(announced, None)) is not None:
+                    ahead.append((planned.step, decoders.submit(self._batch, planned)))
                 if not ahead:
                     return
                 number, future = ahead.popleft()
@@ -156,15 +175,17 @@ class Loader:
             for executor in (decoders, openers):
                 executor.shutdown(wait=False, cancel_futures=True)
 
-    def _announced(self, plan: Iterator[Entry], window: int, openers: ThreadPoolExecutor) -> Iterator[Entry]:
+    def _announced(
+        self, plan: Iterator[_Planned], window: int, openers: ThreadPoolExecutor
+    ) -> Iterator[_Planned]:
         """The plan a window of samples later, whose shards are being opened meanwhile."""
         recent: OrderedDict[int, None] = OrderedDict()
-        waiting: deque[Entry] = deque()
+        waiting: deque[_Planned] = deque()
         samples = 0
-        for entry in plan:
-            waiting.append(entry)
-            samples += len(entry[1])
-            for shard in np.unique(self._shards_at(entry[1])).tolist():
+        for planned in plan:
+            waiting.append(planned)
+            samples += len(planned.places)
+            for shard in sorted(set(planned.shards)):
                 if shard not in recent:
                     openers.submit(self._prepare, shard)
                 recent[shard] = None
@@ -172,19 +193,18 @@ class Loader:
                 if len(recent) > OPEN_SHARDS:
                     recent.popitem(last=False)
             while samples > window:
-                samples -= len(waiting[0][1])
+                samples -= len(waiting[0].places)
                 yield waiting.popleft()
         yield from waiting
 
-    def _batch(self, places: NDArray[np.int64], epoch: int) -> Batch:
-        shards = self._shards_at(places)
-        pairs = [
-            (self._shards[shard].manifest, self._rows_of(shard)[place])
-            for shard, place in zip(shards.tolist(), (places - self._firsts[shards]).tolist(), strict=True)
-        ]
-        members = [self._members(manifest, row) for manifest, row in pairs]
-        seeds = [sample_seed(self.seed, epoch, row.key) for _, row in pairs]
-        batch = decode_batch(members, [row.key for _, row in pairs], seeds, self._blocks.array)
+    def _batch(self, planned: _Planned) -> Batch:
+        members, keys, seeds = [], [], []
+        for shard, place in zip(planned.shards, planned.places, strict=True):
+            row = self._rows_of(shard)[place]
+            members.append(self._members(self._shards[shard].manifest, row))
+            keys.append(row.key)
+            seeds.append(sample_seed(self.seed, planned.epoch, row.key))
+        batch = decode_batch(members, keys, seeds, self._blocks.array)
         if not self.packed:
             batch = floats(batch)
         if self.pinned:
@@ -193,9 +213,6 @@ class Loader:
                 for name, value in batch.items()
             }
         return batch
-
-    def _shards_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.searchsorted(self._firsts, places, "right") - 1
 
     def _prepare(self, shard: int) -> None:
         self._reader.prepare(self._shards[shard].manifest, self._rows_of(shard)[0])

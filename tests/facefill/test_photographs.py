@@ -9,7 +9,12 @@ import pytest
 from PIL import Image
 
 from facefill.errors import UserError
-from facefill.photographs import decode_photograph, exif_orientation
+from facefill.photographs import (
+    decode_photograph,
+    decode_photographs_into,
+    exif_orientation,
+    photograph_shape,
+)
 
 
 def picture() -> np.ndarray:
@@ -25,6 +30,12 @@ def encoded(image: np.ndarray, kind: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
+def cmyk_jpeg() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture()).convert("CMYK").save(stream, "JPEG")
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_honoured_as_pillow_does(orientation):
     from PIL import ImageOps
@@ -37,6 +48,31 @@ def test_orientation_is_honoured_as_pillow_does(orientation):
     assert exif_orientation(data) == orientation
     assert decoded.shape == expected.shape
     assert np.abs(decoded.astype(int) - expected.astype(int)).mean() < 2
+
+
+def test_pictures_of_one_size_are_decoded_into_one_place_whatever_they_are():
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    stored = [
+        encoded(picture(), "JPEG"),
+        encoded(picture().swapaxes(0, 1), "JPEG", exif=turned),
+        encoded(picture(), "PNG"),
+        cmyk_jpeg(),
+    ]
+    block = np.zeros((4, 32, 48, 3), np.uint8)
+    decode_photographs_into(block, stored, list("abcd"))
+    for data, got in zip(stored, block, strict=True):
+        expected = decode_photograph(data, "p")
+        assert (got == expected).all() and photograph_shape(data, "p") == expected.shape
+
+
+def test_the_shape_of_what_cannot_be_read_is_refused_by_name():
+    for bad in (b"", encoded(picture(), "JPEG")[:12], b"\xff\xd8\xff, says the file"):
+        with pytest.raises(UserError, match=r"^p\.jpg: "):
+            photograph_shape(bad, "p.jpg")
+    with pytest.raises(UserError, match="b: 48x32 pixels, where 32x48 are expected"):
+        pair = [encoded(picture(), "JPEG"), encoded(picture().swapaxes(0, 1), "JPEG")]
+        decode_photographs_into(np.zeros((2, 32, 48, 3), np.uint8), pair, list("ab"))
 
 
 def test_damaged_exif_is_upright():
@@ -55,10 +91,8 @@ def test_other_formats(kind):
 def test_grey_and_cmyk_jpegs_become_rgb():
     grey = io.BytesIO()
     Image.fromarray(picture()).convert("L").save(grey, "JPEG")
-    cmyk = io.BytesIO()
-    Image.fromarray(picture()).convert("CMYK").save(cmyk, "JPEG")
     assert decode_photograph(grey.getvalue(), "g").shape == (32, 48, 3)
-    assert decode_photograph(cmyk.getvalue(), "c").shape == (32, 48, 3)
+    assert decode_photograph(cmyk_jpeg(), "c").shape == (32, 48, 3)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 40, 400])
