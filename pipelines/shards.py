@@ -26,6 +26,7 @@ from pipelines.sources.records import Listing
 from pipelines.tables import Table, Unreadable, column
 from pipelines.ustar import TarStream
 
+WRITTEN_AT_ONCE = 1 << 18  # bytes: as much as stays in a processor's cache between checksum and write
 SHARD_FORMAT = 1  # counts up when the stored bytes of the same input change
 
 
@@ -145,6 +146,7 @@ def _write_shard(folder: str, prepare: Prepare, task: tuple[Slice, str]) -> Part
     with storage.open(tar_url, "wb") as file:
         stream = _Measured(file)
         _write_tar(stream, prepare(piece.items), piece, rows, rejected)
+        stream.flush()
     written = ShardFile(piece.shard, len(rows), stream.size, stream.sha256.hexdigest())
     if not rows:
         storage.remove(tar_url)
@@ -190,16 +192,27 @@ def _write_tar(
 
 
 class _Measured:
-    """A file that only grows, with its checksum and size."""
+    """A file that only grows, with its checksum and size; `flush` ends it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.size = file, 0
         self.sha256 = hashlib.sha256()
+        self._held: list[bytes] = []
+        self._held_size = 0
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size >= WRITTEN_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        data = b"".join(self._held)
         self.sha256.update(data)
+        self.file.write(data)
         self.size += len(data)
-        return self.file.write(data)
+        self._held, self._held_size = [], 0
 
 
 def _digest(settings: Mapping[str, Any], piece: Slice) -> str:

@@ -31,10 +31,12 @@ class TarStream:
 
         Raises ValueError for a name that is not ASCII or too long, and for a member of 8 GiB.
         """
-        header = member_header(name, len(data))
-        self.sink.write(b"".join((header, data, bytes(-len(data) % BLOCK))))
+        padding = -len(data) % BLOCK
+        self.sink.write(member_header(name, len(data)))
+        self.sink.write(data)
+        self.sink.write(_ZEROS[:padding])
         place = self.offset + BLOCK
-        self.offset = place + len(data) + -len(data) % BLOCK
+        self.offset = place + len(data) + padding
         return place
 
     def close(self) -> None:
@@ -52,11 +54,8 @@ def member_header(name: str, size: int) -> bytes:
     if size > LARGEST_MEMBER:
         raise ValueError(f"{name}: {size} bytes are too many for a tar member")
     digits = b"%011o\0" % size
-    header = bytearray(_TEMPLATE)
-    header[: len(encoded)] = encoded
-    header[124:136] = digits
-    header[CHECKSUM] = b"%06o\0 " % (_TEMPLATE_SUM + sum(encoded) + sum(digits))
-    return bytes(header)
+    checksum = b"%06o\0 " % (_TEMPLATE_SUM + sum(encoded) + sum(digits))
+    return b"".join((encoded.ljust(LONGEST_NAME, b"\0"), _OWNER, digits, _TIME, checksum, _REST))
 
 
 def _template() -> bytes:
@@ -74,3 +73,5 @@ def _template() -> bytes:
 
 _TEMPLATE = _template()
 _TEMPLATE_SUM = sum(_TEMPLATE)
+_OWNER, _TIME, _REST = _TEMPLATE[LONGEST_NAME:124], _TEMPLATE[136:148], _TEMPLATE[156:]
+_ZEROS = bytes(BLOCK)
