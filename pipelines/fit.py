@@ -23,6 +23,7 @@ from torch import Tensor
 
 from facefill.errors import UserError
 from facefill.geometry.camera import WeakPerspective
+from facefill.geometry.compiled import load_without_scipy
 from facefill.geometry.fitting import fit_faces, fit_light
 from facefill.geometry.morphable_model import MorphableModel
 from facefill.geometry.reconstruction import NUM_EXPRESSION, NUM_IDENTITY, Fit, fit_from_vector, fit_to_vector
@@ -39,8 +40,8 @@ from pipelines.shard_reader import ShardReader
 from pipelines.shard_rows import ShardRows, rows_by_shard
 from pipelines.verify import StoredShard, require_whole
 
-FIT_FORMAT = 3  # counts up when the same input gives another fit
-AT_ONCE = 4  # more take memory and are no faster
+FIT_FORMAT = 4  # counts up when the same input gives another fit
+AT_ONCE = 1  # more take memory and are no faster
 WORST_LANDMARKS_PX = 12.0  # of 256; beyond it the points are not those of a face
 LEAST_SEEN = 0.15  # of the atlas; a profile shows a third of it
 LEAST_POINTS = 0.5  # of the landmarks must be numbers
@@ -142,6 +143,7 @@ def fit_tasks(
 @functools.lru_cache(maxsize=2)
 def geometry_of(model: RunModel, device: str = "cpu") -> tuple[MorphableModel, UVAtlas]:
     """The model and its atlas, once per process: what fits prepare is kept for these very objects."""
+    load_without_scipy()
     loaded = load_run_model(model)
     return loaded.to(device), build_atlas(loaded).to(device)
 

@@ -5,13 +5,17 @@ against. Loops that are not part of an autograd function run only where nobody a
 """
 
 import functools
+import importlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
+
+SCIPY_BLAS = "scipy.linalg.cython_blas"
 
 
 @functools.cache
@@ -43,6 +47,22 @@ def compiled(loop: Callable[..., None]) -> Callable[..., None]:
     import numba
 
     return numba.njit(nogil=True, cache=True, error_model="numpy")(loop)
+
+
+def load_without_scipy() -> None:
+    """Load numba now, for worker processes: by itself it looks for scipy's BLAS, which no loop here calls and
+    which takes 14 MB with all that comes with it.
+
+    Sums of products in other people's compiled code that use it find it later by themselves. No other thread
+    may be importing scipy meanwhile.
+    """
+    if not numba_is_importable() or SCIPY_BLAS in sys.modules:
+        return
+    sys.modules[SCIPY_BLAS] = None  # type: ignore[assignment]  # how Python marks what cannot be imported
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        del sys.modules[SCIPY_BLAS]
 
 
 def run_each(loop: Callable[..., None], count: int, *arguments: Any) -> None:

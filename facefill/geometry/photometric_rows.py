@@ -22,7 +22,7 @@ LEAST_FRONT = 0.1  # of the mean face's normal: what looks sideways there is hai
 FOREHEAD = 0.45  # of the height from chin to brows: how far above the brows texels are taken
 MARGIN = 0.92  # of the jaw's half width
 BLURS = (0.032, 0.018, 0.010)  # decimetres on the face, coarse to fine
-AT_ONCE = 16  # meshes
+AT_ONCE = 4  # meshes
 
 
 @dataclass(frozen=True)

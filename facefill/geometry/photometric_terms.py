@@ -26,7 +26,7 @@ SPREADS = (0.02, 0.08)  # smallest and largest standard deviation of the residua
 OUTLIERS = (1.5, 1.2, 0.9)
 LEAST_FACING, WELL_FACING = 0.15, 0.4  # of the normal towards the camera
 DEPTH_TOLERANCE = 3e3  # micrometres
-TEXELS_AT_ONCE = 512  # of the Jacobian, which would take 8 MB
+TEXELS_AT_ONCE = 256  # of the Jacobian: all would take 8 MB
 
 
 @dataclass(frozen=True)

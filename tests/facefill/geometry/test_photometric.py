@@ -5,6 +5,7 @@ import functools
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from facefill.geometry.camera import WeakPerspective, project
 from facefill.geometry.default_model import default_model
@@ -268,6 +269,30 @@ def test_jacobian_is_the_change_of_the_residual():
         found = (behind - ahead)[:, sure] / (2 * size)
         expected = jacobian[:, sure, column]
         assert (found - expected).norm() < 0.12 * expected.norm() + 1e-4, column
+
+
+class Largest(TorchDispatchMode):
+    """The most bytes that any one new tensor has taken."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        result = function(*arguments, **(named or {}))
+        old = {each.untyped_storage().data_ptr() for each in arguments if isinstance(each, Tensor)}
+        if isinstance(result, Tensor) and result.untyped_storage().data_ptr() not in old:
+            self.size = max(self.size, result.untyped_storage().nbytes())
+        return result
+
+
+@torch.no_grad()
+def test_the_jacobian_is_never_held_whole():
+    model, atlas, true, skin, picture, mesh = portraits(1)
+    rows = photometric_rows(model, atlas)
+    points = mesh.projected[:, model.landmarks, :2]
+    with Largest() as largest:
+        refine(picture, points, torch.ones(1, 68), true, model, atlas)
+    whole = 4 * 3 * len(rows.corners) * len(prior_precision(skin.shape[1]))
+    assert 0 < largest.size < 0.7 * whole
 
 
 def test_prior_lets_brightness_vary_more_than_tint():
