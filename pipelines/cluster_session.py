@@ -141,7 +141,8 @@ def worker_environment() -> dict[str, str]:
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     if not _installed():
         paths.append(str(SOURCE_ROOT))
-    environment = {"OMP_NUM_THREADS": "1"}
+    # Arrow's own pool keeps 10 MB for itself beside what the worker has free
+    environment = {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
     if paths:
         environment["PYTHONPATH"] = os.pathsep.join(paths)
     return environment | {name: os.environ[name] for name in HANDED_ON if name in os.environ}
