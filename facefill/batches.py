@@ -55,7 +55,13 @@ def decode_batch(
         together = None
         if complete is not None and field.name in PICTURES:
             shape = photograph_shape(complete[0], _name(keys[0], field))
-            together = new_block((len(complete), *shape))
+            try:
+                together = new_block((len(complete), *shape))
+            except MemoryError:
+                raise UserError(
+                    f"{_name(keys[0], field)}: a batch of pictures of {shape[1]} x {shape[0]} does not fit "
+                    "into memory; is the picture damaged?"
+                ) from None
             undecoded.append((together, complete, [_name(key, field) for key in keys]))
         elif complete is not None and field.decode is decode_array:
             together = decode_arrays(complete)

@@ -121,3 +121,11 @@ def test_pictures_stand_in_the_given_memory():
     assert [block.shape for block in blocks] == [(2, 256, 256, 3), (2, 192, 256, 3), (2, 192, 256, 3)]
     blocks[0][1] = 77
     assert (batch["image"][1] == 77).all()
+
+
+def test_a_batch_beyond_the_memory_is_named() -> None:
+    def full(shape: tuple[int, ...]) -> np.ndarray:
+        raise MemoryError
+
+    with pytest.raises(UserError, match=r"a/7: member .image.jpg: a batch of pictures of 256 x 256 .* damaged"):
+        decode_batch([stored(1, 68)], ["a/7"], [0], full)
