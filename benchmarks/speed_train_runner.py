@@ -39,7 +39,7 @@ from pipelines.stage_builder import build, open_loader
 from pipelines.train import train_stage
 from pipelines.train_job import TrainJob
 from pipelines.train_loop import on_device
-from pipelines.train_ray import KEEP_MEMORY
+from pipelines.train_ray import FOR_SPEED
 
 BATCH = 8
 REPORT = 4  # steps
@@ -105,7 +105,7 @@ class Beside(Progress):
 def measure_runner(width: float = 1.0, remote: str | None = None) -> Iterator[str]:
     """Markdown: each way to train, with shards of this machine and with those of a remote folder."""
     gpu = torch.cuda.is_available()
-    with tempfile.TemporaryDirectory() as name, environment(KEEP_MEMORY):
+    with tempfile.TemporaryDirectory() as name, environment(FOR_SPEED):
         root = Path(name)
         job = prepared_job(root, width, gpu)
         bare = in_fresh_process(bare_loop, job)

@@ -21,7 +21,6 @@ from pipelines.board import Post, Sink, board
 from pipelines.cluster_session import cluster_resources
 from pipelines.overheard import overheard
 from pipelines.progress import Event
-from pipelines.step_watch import NotFiniteError
 from pipelines.stop_notice import (
     PROCESS_NOTICE,
     Terminated,
@@ -31,13 +30,18 @@ from pipelines.stop_notice import (
 )
 from pipelines.train_job import TrainJob
 from pipelines.train_loop import run_loop
-from pipelines.train_ranks import Place
+from pipelines.train_ranks import CommonError, Place
 
 MAX_FAILURES = 2  # workers lost without a new checkpoint between, beside those that were told to leave
 LOOK_FOR_MORE_S = 300.0  # growing costs the steps since the last checkpoint
-# glibc gives large maps back to the kernel at every layer and asks for them again: a twentieth of a step on a
-# CPU. Read where a process starts; only for training workers, because memory grows with it.
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
+# Read where a process starts, and only for training workers. glibc gives large maps back to the kernel at
+# every layer and asks for them again: a twentieth of a step on a CPU, paid for with memory. OpenMP's threads
+# spin for milliseconds when they have nothing to do, where our own loops want the core: another twentieth.
+FOR_SPEED = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "GOMP_SPINCOUNT": "10000",
+}
 ASK_DRIVER_S = 1.0
 ASK_CLUSTER_S = 5.0
 
@@ -51,7 +55,6 @@ def run_on_ray(job: TrainJob, label: str, on_event: Sink) -> dict[str, Any]:
     driver = Driver(on_event)
     with board(driver.hear) as post, sigterm_calls(lambda: driver.told_to_stop(post)):
         while True:
-            begun_at = driver.checkpoint_step
             driver.started.clear()
             try:
                 answer = fit(job, label, post)
@@ -59,7 +62,8 @@ def run_on_ray(job: TrainJob, label: str, on_event: Sink) -> dict[str, Any]:
                 for failure in error.worker_failures.values():
                     if isinstance(failure, UserError):
                         raise failure from error
-                if driver.checkpoint_step <= begun_at or driver.told:
+                driver.losses += 1
+                if not driver.started.is_set() or driver.losses > MAX_FAILURES or driver.told:
                     raise
                 continue
             if "mistake" in answer:
@@ -76,15 +80,17 @@ class Driver:
     def __init__(self, on_event: Sink) -> None:
         self._on_event = on_event
         self.started = threading.Event()
-        self.checkpoint_step = -1
+        self.checkpoint_step = 0
+        self.losses = 0  # of workers, without a new checkpoint between
         self.told = False
 
     def hear(self, event: Event) -> None:
         """Take note of an event and hand it on."""
         if event.kind == "start":
+            self.losses += self.started.is_set()  # Ray has started the workers again
             self.started.set()
-        if event.kind in ("start", "checkpoint"):
-            self.checkpoint_step = max(self.checkpoint_step, event.step)
+        if event.kind == "checkpoint":
+            self.checkpoint_step, self.losses = event.step, 0
         self._on_event(event)
 
     def told_to_stop(self, post: Post) -> None:
@@ -136,7 +142,7 @@ def fit(job: TrainJob, label: str, post: Post) -> dict[str, Any]:
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
-            worker_runtime_env={"env_vars": KEEP_MEMORY},
+            worker_runtime_env={"env_vars": FOR_SPEED},
         ),
     )
     try:
@@ -184,7 +190,7 @@ def worker(config: dict[str, Any]) -> dict[str, Any]:
     try:
         with overheard(warn):
             return run_loop(job, label, place, post)
-    except NotFiniteError as error:
+    except CommonError as error:
         return {"mistake": str(error)}
     finally:
         post.wait()

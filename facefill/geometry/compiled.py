@@ -7,6 +7,7 @@ against. Loops that are not part of an autograd function run only where nobody a
 import functools
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -80,12 +81,25 @@ def run_each(loop: Callable[..., None], count: int, *arguments: Any) -> None:
 def for_images(work: Callable[[int], None], count: int) -> None:
     """Call `work(image)` for each of `count` images, in as many threads as torch has."""
     threads = min(count, torch.get_num_threads())
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, range(count)))
-    else:
-        for image in range(count):
+
+    def part(first: int) -> None:
+        for image in range(first, count, threads):
             work(image)
+
+    others = [helpers(threads - 1).submit(part, first) for first in range(1, threads)]
+    if count:
+        part(0)
+    for other in others:
+        other.result()
+
+
+@functools.cache
+def helpers(count: int) -> ThreadPoolExecutor:
+    """Threads beside the caller's, kept: to start them takes as long as many a loop."""
+    return ThreadPoolExecutor(count, thread_name_prefix="images")
+
+
+os.register_at_fork(after_in_child=helpers.cache_clear)  # threads do not survive it
 
 
 def images_of(tensor: Tensor) -> list[Any]:

@@ -47,16 +47,23 @@ class Descent:
         """Add the gradient of share · loss. Gradients of other parameters are not computed."""
         gradients = torch.autograd.grad(loss * share, self.parameters, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            if parameter.grad is None:
+            if parameter.grad is not None:
+                if gradient is not None:
+                    parameter.grad += gradient
+            elif gradient is None:
+                parameter.grad = torch.zeros_like(parameter)
+            else:
                 # copied, for it may lie channels last, and the fused Adam of CPUs walks through memory as if
                 # both lay alike
-                parameter.grad = torch.zeros_like(parameter)
-            if gradient is not None:
-                parameter.grad += gradient
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
     def step(self, step: int) -> dict[str, Tensor]:
-        """One update with what was added; the gradient's norm (over all ranks) and the learning rate."""
+        """One update with what was added; the gradient's norm (over all ranks) and the learning rate.
+
+        Nothing moves where the norm is not finite.
+        """
         norm = self.synchronize(self.parameters)
+        self.adam.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # as a GradScaler does
         rate = self.learning_rate * self.config.decay ** (step // self.config.decay_every)
         for group in self.adam.param_groups:
             group["lr"] = rate

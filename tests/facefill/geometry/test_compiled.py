@@ -196,3 +196,30 @@ def test_gradients_flow_where_they_are_asked_for():
     assert not fragments.triangle.requires_grad
     interpolate(projected, fragments, triangles).sum().backward()
     assert projected.grad is not None and projected.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_every_image_is_done_once_in_any_number_of_threads(count: int) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            done: list[int] = []
+            compiled.for_images(done.append, count)
+            assert sorted(done) == list(range(count))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_a_thread_raises_is_raised_to_the_caller() -> None:
+    def work(image: int) -> None:
+        if image == 1:  # done by a helper
+            raise ValueError("image 1")
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ValueError, match="image 1"):
+            compiled.for_images(work, 3)
+    finally:
+        torch.set_num_threads(before)

@@ -1,5 +1,6 @@
 """Every stage: it learns, it continues exactly, and it publishes what its children need."""
 
+import copy
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -183,6 +184,29 @@ def test_a_step_tells_gradients_and_learning_rates(name: str) -> None:
     network = {"segment": "segmenter", "inpaint": "inpainter"}.get(name, "encoder")
     assert float(terms[f"gradient/{network}"]) > 0
     assert float(terms[f"rate/{network}"]) == pytest.approx(OPTIMIZER.learning_rate)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_that_are_no_numbers_move_nothing(name: str) -> None:
+    stage = make_stage(name)
+    stage.train_step([make_batch(1)])
+    descent = stage.descent  # type: ignore[attr-defined]
+    kept = [p.detach().clone() for p in descent.parameters], copy.deepcopy(descent.adam.state_dict())
+
+    def broken(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+        for parameter in parameters:
+            assert parameter.grad is not None
+            parameter.grad.zero_()  # as ranks do with gradients that are not finite
+        return torch.tensor(float("nan"))
+
+    descent.synchronize = broken
+    stage.train_step([make_batch(1, 1)])
+    assert all(torch.equal(a, b) for a, b in zip(kept[0], descent.parameters, strict=True))
+    for place, state in descent.adam.state_dict()["state"].items():
+        assert all(torch.equal(state[what], kept[1]["state"][place][what]) for what in state)
+    descent.synchronize = alone
+    stage.train_step([make_batch(1, 2)])
+    assert any(not torch.equal(a, b) for a, b in zip(kept[0], descent.parameters, strict=True))
 
 
 def test_published_weights_are_the_moving_average() -> None:
