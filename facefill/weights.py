@@ -16,7 +16,7 @@ from facefill.errors import UserError
 from facefill.geometry.morphable_model import MorphableModel, checksum
 from facefill.geometry.uv_atlas import UVAtlas, build_atlas
 from facefill.networks.blocks import fold_spectral_norm
-from facefill.networks.encoder import Encoder
+from facefill.networks.encoder import Encoder, is_located
 from facefill.networks.segmenter import Segmenter
 from facefill.networks.sym_unet import SymUNet
 from facefill.stages.training import frozen
@@ -92,17 +92,12 @@ def load_completer(folder: Path, model: MorphableModel) -> FaceCompleter:
         card = read_card(folder / "segment")
         segmenter = filled(Segmenter(card["config"]["width"]), folder / "segment", "segmenter", card)
     return FaceCompleter(
-        filled(encoder_of(encoder_card), encoder_folder, "encoder", encoder_card),
+        filled_encoder(encoder_folder, encoder_card),
         filled(SymUNet(inpaint_card["config"]["width"]), folder / "inpaint", "inpainter", inpaint_card),
         segmenter,
         model,
         build_atlas(model),
     )
-
-
-def encoder_of(card: dict[str, Any]) -> Encoder:
-    """An encoder of the kind that the card describes, untrained."""
-    return Encoder(card["config"]["width"], card["config"].get("located", True))
 
 
 def encoder_stage(folder: Path, inpaint_card: dict[str, Any]) -> str:
@@ -147,13 +142,29 @@ def check_model(card: dict[str, Any], model: MorphableModel, folder: Path) -> No
         )
 
 
+def filled_encoder(folder: Path, card: dict[str, Any]) -> nn.Module:
+    """The encoder of a stage's folder, located or not, ready to answer."""
+    state = stored_state(folder, "encoder", card)
+    return ready(Encoder(card["config"]["width"], is_located(state)), state, folder / "encoder.safetensors")
+
+
 def filled(network: nn.Module, folder: Path, name: str, card: dict[str, Any]) -> nn.Module:
     """The network with its published weights, ready to answer."""
+    return ready(network, stored_state(folder, name, card), folder / f"{name}.safetensors")
+
+
+def stored_state(folder: Path, name: str, card: dict[str, Any]) -> dict[str, Tensor]:
+    """The published weights of a network, held against the card."""
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise UserError(f"weights {path}: missing; copy the whole folder {folder.name} again")
+    return checked_state(path.read_bytes(), card, name, str(path))
+
+
+def ready(network: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:
+    """The network with the state of the file at `path`, folded and frozen."""
     try:
-        network.load_state_dict(checked_state(path.read_bytes(), card, name, str(path)))
+        network.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise UserError(f"weights {path}: they do not fit the width on the card ({first})") from None

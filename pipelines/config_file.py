@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from facefill.augmentation import CENTRE
-from facefill.config import STAGES, MorphableConfig
+from facefill.config import STAGES, InpaintConfig, MorphableConfig
 from facefill.errors import UserError
 from pipelines.config import RunConfig
 from pipelines.sources.table import SOURCES
@@ -257,18 +257,17 @@ def check_stages(config: RunConfig, source: str) -> None:
             )
     if set(config.evaluate.data) - fitted:
         raise UserError(f"config {source}: evaluate.data: name fitted datasets: {', '.join(sorted(fitted))}")
-    for path, width, data in (
-        (
-            "stages.morphable_finetune.model.width",
-            stages.morphable_finetune.model.width,
-            "morphable_finetune",
-        ),
-        ("stages.inpaint.model.encoder_width", stages.inpaint.model.encoder_width, "inpaint"),
+    encoder = stages.morphable.model
+    finetuned = stages.morphable_finetune.model
+    for path, value, name, data in (
+        ("morphable_finetune.model.width", finetuned.width, "width", "morphable_finetune"),
+        ("morphable_finetune.model.located", finetuned.located, "located", "morphable_finetune"),
+        ("inpaint.model.encoder_width", stages.inpaint.model.encoder_width, "width", "inpaint"),
     ):
-        if getattr(stages, data).training.data and width != stages.morphable.model.width:
+        if getattr(stages, data).training.data and value != getattr(encoder, name):
             raise UserError(
-                f"config {source}: {path} is {width}, the encoder's width is stages.morphable.model.width = "
-                f"{stages.morphable.model.width}; make them equal"
+                f"config {source}: stages.{path} is {value}, the encoder's {name} is "
+                f"stages.morphable.model.{name} = {getattr(encoder, name)}; make them equal"
             )
 
 
@@ -284,11 +283,26 @@ def check_numbers(config: RunConfig, source: str) -> None:
     }
     for stage in STAGES:
         settings = getattr(stages, stage)
-        least[f"stages.{stage}.model.jitter"] = (settings.model.jitter, 0, CENTRE)
+        model, optimizer = settings.model, settings.model.optimizer
+        least[f"stages.{stage}.model.width"] = (model.width, 1 / 32, None)
+        least[f"stages.{stage}.model.jitter"] = (model.jitter, 0, CENTRE)
+        least[f"stages.{stage}.model.optimizer.learning_rate"] = (optimizer.learning_rate, 0, None)
+        least[f"stages.{stage}.model.optimizer.decay"] = (optimizer.decay, 0, 1)
+        least[f"stages.{stage}.model.optimizer.decay_every"] = (optimizer.decay_every, 1, None)
+        least[f"stages.{stage}.model.optimizer.beta1"] = (optimizer.beta1, 0, 1 - 1e-6)
+        least[f"stages.{stage}.model.optimizer.beta2"] = (optimizer.beta2, 0, 1 - 1e-6)
         least[f"stages.{stage}.training.steps"] = (settings.training.steps, 0, None)
         least[f"stages.{stage}.training.batch_size"] = (settings.training.batch_size, 1, None)
-        if isinstance(settings.model, MorphableConfig):
-            least[f"stages.{stage}.model.drawn"] = (settings.model.drawn, 0, 1)
+        if isinstance(model, MorphableConfig):
+            least[f"stages.{stage}.model.drawn"] = (model.drawn, 1e-3, 1)
+            least[f"stages.{stage}.model.occlusion"] = (model.occlusion, 0, 1)
+        if isinstance(model, InpaintConfig):
+            least[f"stages.{stage}.model.averaging"] = (model.averaging, 0, 1 - 1e-9)
+        if model.compile and model.precision == "bfloat16" and not settings.training.gpu:
+            raise UserError(
+                f"config {source}: stages.{stage}.model: compile with precision bfloat16 gives wrong "
+                "gradients on CPUs; set one of them back, or training.gpu"
+            )
     for place, dataset in enumerate(config.datasets):
         least[f"datasets.{place}.limit"] = (1 if dataset.limit is None else dataset.limit, 1, None)
         least[f"datasets.{place}.held_out"] = (dataset.held_out, 0, 0.5)
@@ -296,6 +310,11 @@ def check_numbers(config: RunConfig, source: str) -> None:
         if value < low or (high is not None and value > high):
             limits = f"at least {low}" if high is None else f"between {low} and {high}"
             raise UserError(f"config {source}: {path} is {value}; it must be {limits}")
+    for stage in ("morphable", "morphable_finetune"):
+        if not any(dataclasses.asdict(getattr(stages, stage).model.loss_weights).values()):
+            raise UserError(
+                f"config {source}: stages.{stage}.model.loss_weights are all 0; leave at least one of them"
+            )
     weights = stages.inpaint.model.loss_weights
     if not (weights.albedo or weights.symmetry or weights.image):
         raise UserError(

@@ -22,8 +22,7 @@ class MetricsFile:
     """metrics.jsonl, a line per report: `{"step": 20, "kind": "metrics", "time": ..., "loss/albedo": 0.1}`.
 
     The file is written whole each time, because object stores cannot append; so readers never see half a
-    line. What a killed driver had not written yet is written again after the continuation, with the same
-    values.
+    line. What a killed driver had not written yet is written again after the continuation.
     """
 
     def __init__(self, url: str) -> None:
@@ -86,7 +85,9 @@ class Recorder:
             self.checkpoint_step = event.step
             self.metrics.begin_at(event.step)
             if self.restarts > 0:
-                self.progress.say(f"{event.label}: a worker was lost; goes on from step {event.step}")
+                self.progress.say(
+                    f"{event.label}: the workers were started again; goes on from step {event.step}"
+                )
             elif event.step:
                 self.progress.say(f"{event.label}: goes on from step {event.step}")
             self.progress.update(event.label, event.step, event.total)

@@ -30,7 +30,7 @@ from facefill.geometry.spherical_harmonics import ambient_illumination
 from facefill.geometry.texture import coverage, render
 from facefill.geometry.uv_atlas import build_atlas
 from facefill.networks.segmenter import Segmenter
-from facefill.weights import encoder_of, filled, load_completer, read_card
+from facefill.weights import filled, filled_encoder, load_completer, read_card
 from pipelines import checkpoints, storage
 from pipelines.train_job import TrainJob, digest_of
 
@@ -103,10 +103,11 @@ class StageModel:
         self._completer = load_completer(folder, self._model) if self.stage == "inpaint" else None
         if self._completer is None:
             card = read_card(folder / self.stage)
-            width = card["config"]["width"]
-            network = Segmenter(width) if self.stage == "segment" else encoder_of(card)
-            name = "segmenter" if self.stage == "segment" else "encoder"
-            self._network = filled(network, folder / self.stage, name, card)
+            if self.stage == "segment":
+                segmenter = Segmenter(card["config"]["width"])
+                self._network = filled(segmenter, folder / self.stage, "segmenter", card)
+            else:
+                self._network = filled_encoder(folder / self.stage, card)
 
     @torch.no_grad()
     def predict(self, inputs: Mapping[str, np.ndarray], params: dict[str, Any] | None = None) -> Arrays:

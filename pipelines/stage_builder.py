@@ -30,7 +30,11 @@ FIELDS_OF = {
     "segment": SegmentStage.fields,
     "inpaint": InpaintStage.fields,
 }
-WIDTH_OF_PARENT = {"morphable_finetune": "width", "inpaint": "encoder_width"}  # the setting that must match
+# settings of a stage that must be those of its parent: the parent's name of each, and the stage's
+OF_PARENT = {
+    "morphable_finetune": {"width": "width", "located": "located"},
+    "inpaint": {"width": "encoder_width"},
+}
 
 
 def build(job: TrainJob, device: torch.device, synchronize: Synchronize) -> Stage:
@@ -66,8 +70,8 @@ def check_inputs(job: TrainJob) -> None:
 
 
 def check_parents(job: TrainJob) -> None:
-    """Raise UserError unless the parents are trained, with the job's model and in its width."""
-    if job.stage in WIDTH_OF_PARENT and not job.parents:
+    """Raise UserError unless the parents are trained, with the job's model and its kind of encoder."""
+    if job.stage in OF_PARENT and not job.parents:
         raise UserError(
             f"stage {job.stage} starts from the encoder of stage morphable, and no parent is named: train "
             "that stage first"
@@ -75,12 +79,13 @@ def check_parents(job: TrainJob) -> None:
     for folder in job.parents.values():
         card = read_card(folder)
         check_made_with(job.model, card["model"], f"{folder}: trained")
-        name = WIDTH_OF_PARENT[job.stage]
-        if card["config"].get("width") != job.config[name]:
-            raise UserError(
-                f"{folder}: trained with width {card['config'].get('width')}, and stage {job.stage} has "
-                f"{name} {job.config[name]}: make them equal, or train the parent anew"
-            )
+        theirs = {"located": False} | card["config"]  # there were none once
+        for name, ours in OF_PARENT[job.stage].items():
+            if theirs.get(name) != job.config.get(ours, theirs.get(name)):
+                raise UserError(
+                    f"{folder}: trained with {name} {theirs.get(name)}, and stage {job.stage} has {ours} "
+                    f"{job.config[ours]}: make them equal, or train the parent anew"
+                )
 
 
 @dataclass(frozen=True)

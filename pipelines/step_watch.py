@@ -5,14 +5,13 @@ import itertools
 import torch
 from torch import Tensor
 
-from facefill.errors import UserError
 from pipelines.gradient_average import GradientAverage
-from pipelines.train_ranks import Place, gathered
+from pipelines.train_ranks import CommonError, Place, gathered
 
 NOT_FINITE_IN_A_ROW = 3
 
 
-class NotFiniteError(UserError):
+class NotFiniteError(CommonError):
     """The losses have been infinite or not a number for too long; every rank raises it at the same step."""
 
 

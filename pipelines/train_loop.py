@@ -25,7 +25,7 @@ from pipelines.gradient_average import GradientAverage
 from pipelines.progress import Event
 from pipelines.step_watch import StepWatch
 from pipelines.train_job import TrainJob, imported
-from pipelines.train_ranks import Means, Place, agreed, gathered
+from pipelines.train_ranks import Means, Place, agreed, gathered, in_common
 
 
 def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, Any]:
@@ -40,12 +40,12 @@ def run_loop(job: TrainJob, label: str, place: Place, tell: Sink) -> dict[str, A
         torch.cuda.set_device(place.device)  # what ranks exchange as objects goes through it
     average = GradientAverage(place)
     seed_torch(place.device, job.seed, "weights")  # the same on every rank
-    stage = imported(job.builder)(job, place.device, average)
+    stage = in_common(lambda: imported(job.builder)(job, place.device, average), place)
     checkpoint = agreed(
         newest_checkpoint(job.folder, job.digest, job.steps) if place.rank == 0 else None, place
     )
     if checkpoint is not None:
-        restore(stage, checkpoint)
+        in_common(lambda: restore(stage, checkpoint), place)
     start = checkpoint.step if checkpoint else 0
 
     def say(kind: str, step: int, **what: Any) -> None:

@@ -1,16 +1,26 @@
-"""Where the ranks of one training run are, and what they find out together: means, and what rank 0 chose."""
+"""Where the ranks of one training run are, and what they find out together: means, mistakes, and what rank 0
+chose.
+"""
 
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
 from torch import Tensor
 
+from facefill.errors import UserError
 from pipelines.checkpoints import Checkpoint
 from pipelines.stop_notice import StopNotice
+
+Result = TypeVar("Result")
+
+
+class CommonError(UserError):
+    """A mistake that every rank raises at the same point; to try again would be in vain."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,18 @@ class Means:
         means["time/step"] = (time.perf_counter() - self._since) / max(self._calls, 1)
         self._sums, self._calls, self._since = {}, 0, time.perf_counter()
         return means
+
+
+def in_common(work: Callable[[], Result], place: Place) -> Result:
+    """What the work gives, which every rank does. Where one raises UserError, all raise CommonError."""
+    results, mistake = [], ""
+    try:
+        results.append(work())
+    except UserError as error:
+        mistake = str(error)
+    if found := next(filter(None, gathered(mistake, place)), ""):
+        raise CommonError(found)
+    return results[0]
 
 
 def gathered(item: Any, place: Place) -> list[Any]:

@@ -13,6 +13,7 @@ from facefill.losses.masked import masked_mean
 SCALE_RANGE = 2e-3  # px per µm, the range of the encoder's scale
 CHROMATICITY_SHARPNESS = 15.0  # α
 CONSTANCY_POWER = 0.8  # p: below 1 favours few sharp edges over many faint ones
+TINY_LENGTH = 1e-8  # of a square: 0.02 px of 224, where the distance's gradient would not be finite
 ROUNDING = 1e-8  # below the square of half an 8-bit step; keeps the gradient of |d|^0.8 finite at zero
 
 
@@ -63,7 +64,7 @@ def landmark_distance(predicted: Tensor, target: Tensor, weights: Tensor, image_
     Ours; a face whose landmarks are marked badly does not outweigh the others.
     """
     squared = ((predicted - target) / image_size).square().sum(dim=2)
-    distance = (squared + ROUNDING).sqrt()
+    distance = (squared + TINY_LENGTH).sqrt()
     return (distance * weights).sum() / weights.sum().clamp(min=1)
 
 

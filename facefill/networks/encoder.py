@@ -141,9 +141,9 @@ class Encoder(nn.Module):
 
 
 def is_located(state: Mapping[str, Tensor]) -> bool:
-    """Whether the encoder with this state is a located one."""
-    biases, weights = state["pose.0.0.bias"], state["pose.1.linear.weight"]
-    return weights.shape[1] == 3 * len(biases)
+    """Whether the encoder with this state is a located one; True for the state of something else."""
+    biases, weights = state.get("pose.0.0.bias"), state.get("pose.1.linear.weight")
+    return biases is None or weights is None or weights.shape[1] == 3 * len(biases)
 
 
 def camera_from_pose(pose: Tensor) -> WeakPerspective:

@@ -11,6 +11,7 @@ import torch
 
 from facefill.errors import UserError
 from facefill.geometry.default_model import default_model
+from facefill.networks.encoder import Encoder
 from facefill.weights import decode_weights, encode_weights, load_completer
 from pipelines.checkpoints import publish_weights, read_weights
 from tests.support.trained import publish_untrained
@@ -32,6 +33,17 @@ def test_a_completer_is_ready_to_answer_and_only_that(folder: Path) -> None:
     assert completer.segmenter is not None
     assert not completer.encoder.training
     assert not any(p.requires_grad for p in completer.inpainter.parameters())
+
+
+def test_an_encoder_of_before_is_read_as_what_it_is(folder: Path) -> None:
+    """Its card knows no `located`; its weights tell that it pools as the paper does."""
+    card = json.loads((folder / "morphable" / "card.json").read_text())
+    pooled = Encoder(card["config"]["width"], located=False)
+    card["config"].pop("located", None)
+    publish_weights(str(folder / "morphable"), {"encoder": pooled.state_dict()}, card)
+    read = load_completer(folder, default_model()).encoder
+    image = torch.rand(1, 3, 224, 224)
+    assert torch.equal(read(image).identity, pooled.eval()(image).identity)
 
 
 def mark_of(folder: Path) -> float:

@@ -76,6 +76,20 @@ def test_overrides_are_dotted_paths_into_groups_and_lists(file: str) -> None:
         ("stages.morphable.training.data=[]", "stage inpaint starts from stage morphable"),
         ("shard.samples_per_shard=0", "shard.samples_per_shard is 0; it must be at least 1"),
         ("stages.inpaint.model.jitter=40", "jitter is 40; it must be between 0 and 16"),
+        ("stages.morphable.model.drawn=0", "drawn is 0.0; it must be between 0.001 and 1"),
+        ("stages.morphable.model.occlusion=7", "occlusion is 7.0; it must be between 0 and 1"),
+        ("stages.segment.model.width=-1", "segment.model.width is -1.0; it must be at least"),
+        ("stages.segment.model.optimizer.decay_every=0", "decay_every is 0; it must be at least 1"),
+        ("stages.segment.model.optimizer.learning_rate=-1", "learning_rate is -1.0; it must be at least 0"),
+        ("stages.inpaint.model.averaging=1.5", "averaging is 1.5; it must be between 0 and"),
+        (
+            "stages.inpaint.model={compile: true, precision: bfloat16}",
+            "inpaint.model: compile with precision bfloat16 gives wrong",
+        ),
+        (
+            "stages.morphable_finetune={training: {data: [faces], steps: 5}, model: {located: false}}",
+            "finetune.model.located is False, the encoder's located is stages.morphable.model.located = True",
+        ),
         ("evaluate.images=-3", "evaluate.images is -3"),
         ("datasets.0.limit=-2", "datasets.0.limit is -2"),
         (

@@ -38,7 +38,7 @@ def test_a_run_goes_on_with_the_workers_that_are_left(tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
     said = (tmp_path / "said").read_text()
     order = [
-        r"a worker was lost; goes on from step \d+",
+        r"the workers were started again; goes on from step \d+",
         "2 of at most 3 workers, the cluster has no room for more",
         "goes on with 2 workers where 3 began; the order of the data changes here",
         r"the cluster takes 1 machine\(s\) away; all stopped with a checkpoint and go on with what is left",

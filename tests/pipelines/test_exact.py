@@ -108,6 +108,13 @@ def test_what_a_stage_cannot_use_is_named_before_it_starts(trained: Path, tmp_pa
             {"config": job.config | {"encoder_width": 0.25}},
             "width 0.125, and stage inpaint has encoder_width",
         ),
+        (
+            {
+                "stage": "morphable_finetune",
+                "config": job_of(trained, "morphable", tmp_path).config | {"located": True},
+            },
+            "trained with located False, and stage morphable_finetune has located True",
+        ),
         ({"model": other}, "trained with morphable model"),
         ({"model": other, "stage": "morphable", "parents": {}}, "projected with morphable model"),
         ({"batch_size": 512}, "has 10 samples, too few for a batch of 256 on each of 2 workers"),

@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     assert_equal_bits(network_of(job), network_of(whole))
 
 
-def test_one_bad_batch_spoils_nothing_and_three_stop_with_their_names(tmp_path):
+def test_bad_batches_spoil_nothing_and_three_in_a_row_stop_with_their_names(tmp_path):
     with pytest.raises(UserError, match=r"3 times in a row up to step 8, on the samples train/5/0/0"):
         train(toy_job(tmp_path, config={"poison": 5}))
     state = torch.load(tmp_path / "stages/toy/checkpoint-0000004/state.pt", weights_only=True)
@@ -177,7 +177,7 @@ def whole_of_two(tmp_path_factory, ray_session):
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("SIGKILL", "a worker was lost; goes on from step 4"),
+        ("SIGKILL", "the workers were started again; goes on from step 4"),
         ("SIGTERM", "a worker was told to end .SIGTERM.; all stopped with a checkpoint"),
     ],
 )

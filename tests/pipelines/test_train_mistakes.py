@@ -1,17 +1,20 @@
 """Training that cannot work: said in one line, by name, before or when it happens."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
 from toy_stage import toy_job
 
 from facefill.errors import UserError
+from pipelines.checkpoints import list_checkpoints, load_state, save_checkpoint
 from pipelines.config_file import config_from_tree
-from pipelines.progress import Progress
+from pipelines.progress import Event, Progress
 from pipelines.run_model import default_run_model
 from pipelines.steps import plan
 from pipelines.train import train_stage
+from pipelines.train_ray import Driver
 from tests.support.tiny_run import tiny_tree
 
 
@@ -27,6 +30,30 @@ def test_a_learning_rate_that_diverges_is_named_with_the_samples(tmp_path):
 def test_losses_without_gradients_are_watched_too(tmp_path):
     with pytest.raises(UserError, match=r"not finite 3 times in a row up to step 6, on the samples train/3/"):
         train(toy_job(tmp_path, config={"poisoned_loss": 3}))
+
+
+def test_what_every_worker_meets_is_not_tried_again(tmp_path, ray_session):
+    """A checkpoint that fits no network: said once, by name; nothing is started again."""
+    job = toy_job(tmp_path, steps=4)
+    train(job)
+    [last] = list_checkpoints(job.folder)
+    state = load_state(last)
+    state["network"]["0.weight"] = torch.zeros(3, 3)
+    save_checkpoint(job.folder, last.stage, last.step, last.digest, last.world_size, state)
+    said = io.StringIO()
+    with pytest.raises(UserError, match="checkpoint-0000004 does not fit the networks of this stage"):
+        train_stage(replace(job, steps=8, workers=1), Progress(said))
+    assert "again" not in said.getvalue()
+
+
+def test_losses_of_workers_count_from_the_last_checkpoint():
+    driver = Driver(lambda event: None)
+
+    def hear(kind, step):
+        driver.hear(Event("train toy", kind, step, 100))
+        return driver.losses
+
+    assert [hear("start", 0), hear("start", 0), hear("checkpoint", 4), hear("start", 4)] == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(
