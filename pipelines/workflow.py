@@ -121,7 +121,7 @@ def walk(
         if only and not (step.kind == only or needed_by(step, steps, only)):
             continue
         marker, inputs = marker_of(step, config), inputs_digest(step, outcomes)
-        if (valid := standing(marker, inputs)) is not None:
+        if (valid := standing(marker, inputs, config.output)) is not None:
             progress.say(f"[{number}/{len(steps)}] {step.name}: valid, skipped")
             outcomes[step.name] = valid
             continue
@@ -135,8 +135,9 @@ def walk(
         storage.remove(marker)  # the work may replace what an older marker of other settings vouches for
         began = time.monotonic()
         outcome = step.work(outcomes)
+        products = [inside(url, config.output) for url in outcome.get("products", ())]
         seconds = time.monotonic() - began
-        record = {"inputs": inputs, "seconds": round(seconds, 1), "outcome": outcome}
+        record = {"inputs": inputs, "seconds": round(seconds, 1), "outcome": outcome | {"products": products}}
         storage.write_text(marker, json.dumps(record, indent=1))
         outcomes[step.name] = outcome
         progress.say(
@@ -163,7 +164,9 @@ def check_ahead(steps: Sequence[Step], config: RunConfig, only: str | None) -> N
     outcomes: dict[str, Outcome] = {}
     for step in steps:
         known = all(name in outcomes for name in step.needs)
-        valid = standing(marker_of(step, config), inputs_digest(step, outcomes)) if known else None
+        valid = (
+            standing(marker_of(step, config), inputs_digest(step, outcomes), config.output) if known else None
+        )
         if valid is not None:
             outcomes[step.name] = valid
         elif step.check is not None and only in (None, step.kind):
@@ -180,11 +183,18 @@ def inputs_digest(step: Step, outcomes: Mapping[str, Outcome]) -> str:
     return digest(step.settings, [outcomes[name]["digest"] for name in step.needs])
 
 
-def standing(marker: str, inputs: str) -> Outcome | None:
+def standing(marker: str, inputs: str, output: str) -> Outcome | None:
     """The outcome of a step that need not be done again, else None."""
     valid = read_marker(marker, inputs)
-    there = valid is not None and all(storage.exists(url) for url in valid.get("products", ()))
-    return valid if there else None
+    if valid is None:
+        return None
+    products = (storage.join(output, inside(url, output)) for url in valid.get("products", ()))
+    return valid if all(storage.exists(url) for url in products) else None
+
+
+def inside(url: str, output: str) -> str:
+    """A product's path in the output, so that markers of a copied output speak of the copy."""
+    return url.removeprefix(f"{output.rstrip('/')}/")
 
 
 def read_marker(url: str, inputs: str) -> Outcome | None:

@@ -1,6 +1,7 @@
 """The chain: what is skipped, what is done again, and what a stopped run leaves."""
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -116,6 +117,13 @@ def test_a_step_whose_product_is_gone_is_done_again(config: RunConfig) -> None:
     storage.remove(product)
     run(steps, config)
     assert log == ["a", "a"]
+    copy = replace(config, output=f"{config.output}_copy")
+    shutil.copytree(config.output, copy.output)
+    run(steps, copy)
+    assert log == ["a", "a"]
+    storage.remove(storage.join(copy.output, "product.txt"))  # the original's does not stand for it
+    run(steps, copy)
+    assert log == ["a", "a", "a"]
 
 
 def test_everything_that_decides_a_stage_is_in_its_identity() -> None:
