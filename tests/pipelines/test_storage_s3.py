@@ -1,6 +1,7 @@
 """The same storage on a real S3 server: files, listings, copies, Ray's filesystem, shards and loader."""
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -8,18 +9,23 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from s3_server import KEY, SECRET, client
 from tiny_releases import write_celeba
+from toy_stage import toy_job
 
 from facefill.errors import UserError
 from pipelines import storage, storage_faults, storage_settings
+from pipelines.checkpoints import list_checkpoints, read_weights
 from pipelines.cluster_session import worker_environment
 from pipelines.config import StorageConfig
 from pipelines.loader import Loader
 from pipelines.manifest import load_manifest
+from pipelines.progress import Progress
 from pipelines.shards import shard_dataset
 from pipelines.sources.celeba import list_records
 from pipelines.sources.records import SourceSettings
+from pipelines.train import train_stage
 
 
 @pytest.fixture
@@ -184,3 +190,15 @@ def test_a_data_set_on_s3_becomes_the_same_shards(bucket, tmp_path):
     step, batch = next(Loader([reopened], 2, seed=1, split="train").batches())
     _, expected = next(Loader([local], 2, seed=1, split="train").batches())
     assert step == 0 and batch["key"] == expected["key"] and bool((batch["image"] == expected["image"]).all())
+
+
+def test_a_broken_training_goes_on_from_the_object_store_to_the_same_bits(bucket, tmp_path):
+    settings = {"what": "raise", "at": 6, "marker": str(tmp_path / "marker")}
+    job, whole = toy_job(bucket, config=settings), toy_job(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="disturbed"):
+        train_stage(job, Progress(io.StringIO()))
+    assert [checkpoint.step for checkpoint in list_checkpoints(job.folder)] == [4]
+    for each in (job, whole):
+        train_stage(each, Progress(io.StringIO()))
+    one, other = (read_weights(each.weights_folder)["network"] for each in (job, whole))
+    assert all(torch.equal(one[name], other[name]) for name in other)
