@@ -58,8 +58,8 @@ class MorphableConfig:
     (`morphable_finetune`).
 
     located: pose and shape are told where features lie, which the paper's mean over space hides (Table 3).
-    drawn: share of a batch for which albedo is decoded and drawn,
-    most of a step's time on a CPU; the terms on shape, pose, light and landmarks take every face.
+    drawn: share of a batch for which albedo is decoded and drawn, most of a step's time on a CPU; the terms
+    on shape, pose, light and landmarks take every face.
     """
 
     width: float = 1.0

@@ -1,5 +1,7 @@
 """Compiled loops against their twins in torch, and when each of the two is used."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -223,3 +225,15 @@ def test_what_a_thread_raises_is_raised_to_the_caller() -> None:
             compiled.for_images(work, 3)
     finally:
         torch.set_num_threads(before)
+
+
+def test_workers_load_numba_without_scipys_blas_which_is_there_when_asked_for() -> None:
+    lines = (
+        "import sys",
+        "from facefill.geometry.compiled import SCIPY_BLAS, load_without_scipy",
+        "load_without_scipy()",
+        "assert 'numba.np.arraymath' in sys.modules and SCIPY_BLAS not in sys.modules",
+        "import importlib",
+        "assert importlib.import_module(SCIPY_BLAS).__name__ == SCIPY_BLAS",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=60)
